@@ -1,0 +1,3 @@
+//! The `saga-cluster` command.
+
+fn main() {}
