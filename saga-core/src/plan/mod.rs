@@ -1,0 +1,7 @@
+//! The plan: a saga's structure without its code. Immutable, indexed, and shared by all runs of the saga.
+
+mod fingerprint;
+mod graph;
+
+pub use fingerprint::Fingerprint;
+pub use graph::{Cycle, Plan, PlanParts, Recovery, Shape, StepParts, StepPlan, Wire};

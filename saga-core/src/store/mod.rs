@@ -1,0 +1,461 @@
+//! The durable home of journals.
+//!
+//! A [`Store`] keeps, for every run, its journal (encoded records, in order) and a small head ([`RunSummary`]). It knows
+//! nothing of what the records mean. The trait is batch-first: the committer gathers what all runs have to write and
+//! hands it over in one call, so that one sync serves many runs.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
+use crate::journal::EncodedRecord;
+use crate::plan::Fingerprint;
+
+/// Where a run stands, as far as a store needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Live: it goes forward, or rolls back, or its finalizer has yet to succeed.
+    Running,
+    /// Resting: a non-compensable step failed with its effect unknown. An operator moves it on.
+    Halted,
+    /// Resting: something could not be undone or finished. An operator moves it on.
+    Stuck,
+    /// Ended: every step succeeded.
+    Completed,
+    /// Ended: all that had to be undone was undone.
+    RolledBack,
+    /// Ended: an operator gave it up.
+    Abandoned,
+}
+
+impl RunStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Halted, Self::Stuck, Self::Completed, Self::RolledBack, Self::Abandoned];
+
+    /// Whether a worker has something to do for it.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        self == Self::Running
+    }
+
+    /// Whether it waits for an operator.
+    #[must_use]
+    pub fn is_resting(self) -> bool {
+        matches!(self, Self::Halted | Self::Stuck)
+    }
+
+    /// Whether nothing will ever happen to it again.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::RolledBack | Self::Abandoned)
+    }
+
+    /// The status in a word or two, for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Halted => "halted",
+            Self::Stuck => "stuck",
+            Self::Completed => "completed",
+            Self::RolledBack => "rolled back",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl std::fmt::Display for RunStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The head of a run: what a store knows about it without reading its journal.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RunSummary {
+    /// The run.
+    pub run: RunId,
+    /// The saga that it follows.
+    pub saga: SagaName,
+    /// The version of that saga.
+    pub version: u32,
+    /// The structure of that saga.
+    pub fingerprint: Fingerprint,
+    /// The exclusive key that it holds (or held, once ended).
+    pub key: Option<ExclusiveKey>,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// The place of its newest event.
+    pub seq: Seq,
+    /// The newest claim.
+    pub epoch: Epoch,
+    /// The worker that holds the newest claim, unless it was released or has expired.
+    pub owner: Option<WorkerId>,
+    /// When it was started.
+    pub created_at: Timestamp,
+    /// When its newest event was decided.
+    pub updated_at: Timestamp,
+}
+
+/// What a new run needs besides its first records.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NewRun {
+    /// The saga that it follows.
+    pub saga: SagaName,
+    /// The version of that saga.
+    pub version: u32,
+    /// The structure of that saga.
+    pub fingerprint: Fingerprint,
+    /// The exclusive key that it is to hold until it ends.
+    pub key: Option<ExclusiveKey>,
+    /// The worker that drives it, under [`Epoch::FIRST`].
+    pub worker: WorkerId,
+    /// How long that worker's claim holds without being renewed.
+    pub lease: Duration,
+}
+
+/// Records to add to the end of one run's journal, if the run is still where the writer believes it to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The run.
+    pub run: RunId,
+    /// The claim under which it is written. For a new run: [`Epoch::FIRST`].
+    pub epoch: Epoch,
+    /// The place of the newest event that the writer knows of. For a new run: [`Seq::ZERO`].
+    pub expected: Seq,
+    /// The records, at least one, in order and without gaps from `expected` on.
+    pub records: Vec<EncodedRecord>,
+    /// Where the run stands after them. Resting and ended runs lose their owner; ended ones also their exclusive key.
+    pub status: RunStatus,
+    /// When they were decided.
+    pub at: Timestamp,
+    /// For the first append of a run; `None` for every other.
+    pub start: Option<NewRun>,
+}
+
+/// Why a store did not take one append. The other appends of the batch are not affected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Another worker has claimed the run since. Stop driving it at once.
+    #[error("run {run} was claimed by another worker: epoch {current}, not {found}")]
+    Stale {
+        /// The run.
+        run: RunId,
+        /// The newest epoch.
+        current: Epoch,
+        /// The writer's epoch.
+        found: Epoch,
+    },
+    /// The journal does not end where the writer believes it to end.
+    #[error("the journal of run {run} ends at {current}, not at {expected}")]
+    OutOfSequence {
+        /// The run.
+        run: RunId,
+        /// Where it ends.
+        current: Seq,
+        /// Where the writer believed it to end.
+        expected: Seq,
+    },
+    /// The store knows no such run.
+    #[error("there is no run {run}")]
+    UnknownRun {
+        /// The run.
+        run: RunId,
+    },
+    /// A run of this id was started before.
+    #[error("run {run} was started before")]
+    Exists {
+        /// The run.
+        run: RunId,
+    },
+    /// Another live or resting run holds the exclusive key.
+    #[error("the key {key} is held by run {holder}")]
+    KeyHeld {
+        /// The key.
+        key: ExclusiveKey,
+        /// The run that holds it.
+        holder: RunId,
+    },
+    /// The run has ended: nothing can be added to it.
+    #[error("run {run} has ended")]
+    Ended {
+        /// The run.
+        run: RunId,
+    },
+    /// The append is malformed: it has no records, or they do not follow each other.
+    #[error("the append to run {run} is malformed: {what}")]
+    Malformed {
+        /// The run.
+        run: RunId,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A record is larger than the store takes.
+    #[error("a record of run {run} has {bytes} bytes, the store takes {limit} at most")]
+    TooLarge {
+        /// The run.
+        run: RunId,
+        /// The record's size.
+        bytes: usize,
+        /// The largest size that is taken.
+        limit: usize,
+    },
+}
+
+/// What a store can fail with as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It did not work this time and may work the next: the caller tries again, later.
+    #[error("the store is not available: {message}")]
+    Unavailable {
+        /// What happened.
+        message: String,
+        /// Where it came from.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The disk is full. Make room; appends are tried again until there is.
+    #[error("there is no room left on the store's device: {message}")]
+    Full {
+        /// What happened.
+        message: String,
+    },
+    /// A write or a sync failed in a way that leaves it unknown what is durable. Close the store and open it again.
+    #[error("the store must be reopened, it is not known what of it is durable: {reason}")]
+    Poisoned {
+        /// What happened.
+        reason: String,
+    },
+    /// Another process has the store open.
+    #[error("the store at {path} is in use by {holder}")]
+    Locked {
+        /// Where the store is.
+        path: String,
+        /// Who holds it, as well as that is known.
+        holder: String,
+    },
+    /// The store holds bytes that it did not write.
+    #[error("the store is damaged: {what}")]
+    Corrupt {
+        /// What is damaged.
+        what: String,
+    },
+    /// A newer release wrote this store. Run that release, or a newer one.
+    #[error("the store has format {found}; this build reads formats up to {supported}: use a newer release")]
+    NewerFormat {
+        /// The format that was found.
+        found: u32,
+        /// The newest format that this build knows.
+        supported: u32,
+    },
+    /// The store was closed by its owner.
+    #[error("the store is closed")]
+    Closed,
+    /// There is no such run.
+    #[error("there is no run {run}")]
+    UnknownRun {
+        /// The run.
+        run: RunId,
+    },
+    /// The run has not ended, so it cannot be deleted.
+    #[error("run {run} has not ended, it cannot be deleted")]
+    NotEnded {
+        /// The run.
+        run: RunId,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody doing anything to this process.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Full { .. })
+    }
+}
+
+/// A claim that was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The run, with the new epoch and owner.
+    pub summary: RunSummary,
+}
+
+/// Why one run could not be claimed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// Another worker holds it, and its lease has not expired.
+    #[error("run {run} is held by worker {owner}")]
+    Held {
+        /// The run.
+        run: RunId,
+        /// The worker.
+        owner: WorkerId,
+    },
+    /// There is no such run.
+    #[error("there is no run {run}")]
+    UnknownRun {
+        /// The run.
+        run: RunId,
+    },
+    /// It has ended: there is nothing to drive.
+    #[error("run {run} has ended")]
+    Ended {
+        /// The run.
+        run: RunId,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Runs of these statuses; of all, if empty.
+    pub statuses: Vec<RunStatus>,
+    /// Runs of this saga; of all, if `None`.
+    pub saga: Option<SagaName>,
+    /// Runs whose id sorts after this one: the [`Page::next`] of the page before.
+    pub after: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { statuses: Vec::new(), saga: None, after: None, limit: 100 }
+    }
+}
+
+impl Query {
+    /// Whether a run is among those asked for, paging aside.
+    #[must_use]
+    pub fn matches(&self, summary: &RunSummary) -> bool {
+        (self.statuses.is_empty() || self.statuses.contains(&summary.status))
+            && self.saga.as_ref().is_none_or(|saga| *saga == summary.saga)
+    }
+}
+
+/// A part of a listing, in ascending order of run ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The runs.
+    pub runs: Vec<RunSummary>,
+    /// What to pass as [`Query::after`] for the next page; `None` if this is the last.
+    pub next: Option<RunId>,
+}
+
+/// The durable home of journals.
+///
+/// Implementations must pass the conformance suite (feature `conformance`). What they promise:
+///
+/// - **Durable means durable.** When [`append`](Self::append) or a claim returns, what it did survives power loss.
+/// - **Conditional.** An append is taken only if the run ends at `expected` and the writer's epoch is the newest, checked
+///   in the same transaction as the write. The appends of one batch are independent: one that is refused does not hold
+///   up the others. They are checked in order, so one batch can start a run and go on with it.
+/// - **One holder.** At most one live or resting run holds an exclusive key; that is checked by the append that starts it.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Adds records to many journals, durably, with one answer for each append, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the batch as a whole failed. Then either all of it or nothing of it was taken, and it is not
+    /// known which: an append that is tried again and finds itself done already answers `OutOfSequence` (or `Exists`)
+    /// with the records in place, which the caller resolves by [`read`](Self::read)ing.
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Result<(), Refused>>, StoreError>;
+
+    /// The records of a run that come after `after`, at most `limit` of them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownRun`], or what reading can fail with.
+    async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError>;
+
+    /// The head of a run, if there is such a run.
+    ///
+    /// # Errors
+    ///
+    /// What reading can fail with.
+    async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError>;
+
+    /// The live or resting run that holds an exclusive key, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// What reading can fail with.
+    async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError>;
+
+    /// The heads of many runs, by page.
+    ///
+    /// # Errors
+    ///
+    /// What reading can fail with.
+    async fn list(&self, query: &Query) -> Result<Page, StoreError>;
+
+    /// Claims live runs of the given sagas (name and version) that nobody holds, each under a new epoch, durably.
+    ///
+    /// # Errors
+    ///
+    /// What writing can fail with.
+    async fn claim(
+        &self,
+        worker: &WorkerId,
+        sagas: &[(SagaName, u32)],
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError>;
+
+    /// Claims one live or resting run that nobody (or the same worker) holds, under a new epoch, durably.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError`].
+    async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError>;
+
+    /// Extends the leases of the runs that a worker holds, and names those that it holds no longer.
+    ///
+    /// # Errors
+    ///
+    /// What writing can fail with. The leases go on until they expire.
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError>;
+
+    /// Gives runs back, so that others can claim them at once. Those that are no longer held are passed over.
+    ///
+    /// # Errors
+    ///
+    /// What writing can fail with. The leases go on until they expire.
+    async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError>;
+
+    /// Deletes an ended run and its journal.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownRun`], [`StoreError::NotEnded`], or what writing can fail with.
+    async fn delete(&self, run: &RunId) -> Result<(), StoreError>;
+
+    /// Deletes at most `limit` runs that ended before the given time, oldest id first, and says how many it deleted.
+    ///
+    /// # Errors
+    ///
+    /// What writing can fail with; some may have been deleted.
+    async fn prune(&self, ended_before: Timestamp, limit: usize) -> Result<usize, StoreError>;
+
+    /// Stops taking calls, after those under way. Called again, it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// What writing can fail with.
+    async fn close(&self) -> Result<(), StoreError>;
+}
