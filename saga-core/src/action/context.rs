@@ -1,0 +1,277 @@
+//! The context of one attempt.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::action::StepError;
+use crate::id::{ItemRef, RunId, SagaName, StepName};
+use crate::payload::Payload;
+
+/// What an action or a compensation has at hand besides its input.
+///
+/// It dereferences to the application (`App`), whose clients and settings the action uses. Cloning it is cheap.
+pub struct Ctx<App> {
+    app: Arc<App>,
+    scope: Arc<Scope>,
+}
+
+/// Which attempt of what this is, and how it reaches its run.
+pub(crate) struct Scope {
+    pub(crate) run: RunId,
+    pub(crate) saga: SagaName,
+    pub(crate) step: StepName,
+    pub(crate) of: ItemRef,
+    pub(crate) role: Role,
+    pub(crate) attempt: u32,
+    /// What earlier attempts recorded.
+    pub(crate) checkpoints: Vec<Payload>,
+    pub(crate) cancelled: CancellationToken,
+    pub(crate) link: Option<Arc<dyn Link>>,
+}
+
+/// What the context is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Action,
+    Compensation,
+    Probe,
+    Guard,
+    Finalizer,
+}
+
+/// The way from an action back to its run.
+#[async_trait]
+pub(crate) trait Link: Send + Sync {
+    /// Journals a checkpoint, and returns when it is durable.
+    async fn checkpoint(&self, of: ItemRef, value: Payload) -> Result<(), StepError>;
+    /// Asks the guard. `false` is a certain no, which the run then already knows of.
+    async fn subject_is_there(&self) -> bool;
+}
+
+impl<App> Ctx<App> {
+    pub(crate) fn new(app: Arc<App>, scope: Scope) -> Self {
+        Self { app, scope: Arc::new(scope) }
+    }
+
+    /// A context without a run, for unit tests of actions: checkpoints go nowhere, and nothing cancels it but
+    /// [`cancel`](tokio_util::sync::CancellationToken::cancel) on the token.
+    ///
+    /// # Panics
+    ///
+    /// If `step` is no valid name.
+    #[must_use]
+    pub fn detached(app: Arc<App>, step: &str, cancelled: CancellationToken) -> Self {
+        Self::new(
+            app,
+            Scope {
+                run: RunId::generate(),
+                saga: SagaName::new("detached").expect("a valid name"),
+                step: StepName::new(step).expect("the step's name is valid"),
+                of: ItemRef::new(crate::StepIndex(0), 0),
+                role: Role::Action,
+                attempt: 1,
+                checkpoints: Vec::new(),
+                cancelled,
+                link: None,
+            },
+        )
+    }
+
+    /// The application, to be kept beyond the attempt.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The run that this is a part of.
+    #[must_use]
+    pub fn run(&self) -> &RunId {
+        &self.scope.run
+    }
+
+    /// The saga that the run follows.
+    #[must_use]
+    pub fn saga(&self) -> &SagaName {
+        &self.scope.saga
+    }
+
+    /// The name of the step.
+    #[must_use]
+    pub fn step(&self) -> &StepName {
+        &self.scope.step
+    }
+
+    /// The number of the item, from 0, if the step is a fan-out.
+    #[must_use]
+    pub fn item(&self) -> u32 {
+        self.scope.of.item
+    }
+
+    /// The number of the attempt, from 1. Attempts that a crash cut short count too.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.scope.attempt
+    }
+
+    /// A key that is the same on every attempt of this item, in this run, before and after a crash, and in its
+    /// compensation; and that no other item has.
+    ///
+    /// What an action makes outside it should make under this key (as an idempotency token, a name or a tag): then a
+    /// second attempt finds what the first one made, and so does the compensation.
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        format!("{}/{}/{}", self.scope.run, self.scope.step, self.scope.of.item)
+    }
+
+    /// What earlier attempts of this item recorded, oldest first.
+    #[must_use]
+    pub fn checkpoints(&self) -> &[Payload] {
+        &self.scope.checkpoints
+    }
+
+    /// Durably records progress: retries, recovery, the compensation and the residue see it. Returns when it is durable.
+    ///
+    /// # Errors
+    ///
+    /// If the value has no JSON form, the run is no longer this worker's, or this is no action. Pass it on with `?`.
+    pub async fn checkpoint<T: Serialize + Sync + ?Sized>(&self, value: &T) -> Result<(), StepError> {
+        let value = Payload::encode(value)?;
+        if self.scope.role != Role::Action {
+            return Err(StepError::fatal("only actions can record checkpoints"));
+        }
+        match &self.scope.link {
+            Some(link) => link.checkpoint(self.scope.of, value).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Resolves when the run is being aborted: the action should come to an end soon, and say by its error what it did.
+    /// Compensations and committed forward steps are shielded from this.
+    pub async fn cancelled(&self) {
+        self.scope.cancelled.cancelled().await;
+    }
+
+    /// Whether the run is being aborted.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.scope.cancelled.is_cancelled()
+    }
+
+    /// The token behind [`cancelled`](Self::cancelled), to be passed on to code that knows nothing of sagas.
+    #[must_use]
+    pub fn cancellation_token(&self) -> &CancellationToken {
+        &self.scope.cancelled
+    }
+
+    /// Waits until `question` answers `Some`, asking every `interval`, for at most `timeout`: the one way to wait.
+    ///
+    /// It ends early when the run is cancelled, or when the saga's guard says that the subject is gone; never as a
+    /// success.
+    ///
+    /// ```
+    /// use saga_core::{Ctx, StepError};
+    /// use std::time::Duration;
+    ///
+    /// # struct Cloud; impl Cloud { async fn address(&self, _: &str) -> std::io::Result<Option<String>> { Ok(None) } }
+    /// async fn wait_for_address(ctx: Ctx<Cloud>, machine: String) -> Result<String, StepError> {
+    ///     let every = Duration::from_secs(2);
+    ///     Ok(ctx.poll(every, Duration::from_secs(300), async || Ok(ctx.address(&machine).await?)).await?)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::TimedOut`], [`PollError::Cancelled`], [`PollError::SubjectGone`], or the error of the question.
+    pub async fn poll<T, F>(&self, interval: Duration, timeout: Duration, question: F) -> Result<T, PollError>
+    where
+        F: AsyncFn() -> Result<Option<T>, StepError>,
+    {
+        let shielded = matches!(self.scope.role, Role::Compensation | Role::Finalizer);
+        let asking = async {
+            loop {
+                // A compensation cleans up because the subject may be gone, so it is not asked for there.
+                if !shielded
+                    && let Some(link) = &self.scope.link
+                    && !link.subject_is_there().await
+                {
+                    return Err(PollError::SubjectGone);
+                }
+                match question().await {
+                    Ok(Some(answer)) => return Ok(answer),
+                    Ok(None) => tokio::time::sleep(interval).await,
+                    Err(error) => return Err(PollError::Question(error)),
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.cancelled(), if !shielded => Err(PollError::Cancelled),
+            answer = tokio::time::timeout(timeout, asking) => answer.unwrap_or(Err(PollError::TimedOut(timeout))),
+        }
+    }
+}
+
+/// Why waiting came to nothing. Becomes a [`StepError`] by `?`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PollError {
+    /// The time was up.
+    TimedOut(Duration),
+    /// The run is being aborted.
+    Cancelled,
+    /// The saga's guard says that the subject is gone.
+    SubjectGone,
+    /// The question itself failed.
+    Question(StepError),
+}
+
+impl fmt::Display for PollError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(after) => write!(f, "gave up waiting after {after:?}"),
+            Self::Cancelled => f.write_str("stopped waiting: the run is being aborted"),
+            Self::SubjectGone => f.write_str("stopped waiting: the subject of the run is gone"),
+            Self::Question(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<PollError> for StepError {
+    fn from(error: PollError) -> Self {
+        match error {
+            PollError::Question(error) => error,
+            other => StepError::failed(other),
+        }
+    }
+}
+
+impl<App> Clone for Ctx<App> {
+    fn clone(&self) -> Self {
+        Self { app: Arc::clone(&self.app), scope: Arc::clone(&self.scope) }
+    }
+}
+
+impl<App> Deref for Ctx<App> {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.app
+    }
+}
+
+impl<App> fmt::Debug for Ctx<App> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx")
+            .field("run", &self.scope.run)
+            .field("step", &self.scope.step)
+            .field("item", &self.scope.of.item)
+            .field("attempt", &self.scope.attempt)
+            .finish_non_exhaustive()
+    }
+}
