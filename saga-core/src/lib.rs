@@ -8,6 +8,7 @@ mod payload;
 mod policy;
 
 pub mod journal;
+pub mod machine;
 pub mod plan;
 pub mod store;
 

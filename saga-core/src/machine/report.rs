@@ -1,0 +1,84 @@
+//! What a run that came to rest leaves behind.
+
+use crate::id::ItemRef;
+use crate::journal::{Actor, Cause, Rest};
+use crate::machine::state::{Effect, Fate, ItemPhase, State};
+use crate::outcome::{Abandoned, Halted, Left, Outcome, Place, Residue, RolledBack, Stuck};
+use crate::payload::Payload;
+use crate::plan::{Plan, Recovery, Shape};
+
+/// How the run came to rest, or `None` if it is not at rest.
+#[must_use]
+pub fn outcome(plan: &Plan, state: &State) -> Option<Outcome<Payload>> {
+    // A rest always has a cause, but for those of completed and abandoned runs.
+    let cause = || state.cause.clone().unwrap_or(Cause::Cancelled { by: Actor::new("unknown", "unknown") });
+    Some(match state.rest.as_ref()? {
+        Rest::Completed => Outcome::Completed(state.output(plan)?),
+        Rest::RolledBack => Outcome::RolledBack(RolledBack { cause: cause(), kept: kept(plan, state) }),
+        Rest::Halted { at, error } => Outcome::Halted(Halted {
+            at: place(plan, *at),
+            error: error.clone(),
+            cause: cause(),
+            residue: residue(plan, state, true),
+        }),
+        Rest::Stuck => Outcome::Stuck(Stuck { cause: cause(), residue: residue(plan, state, false) }),
+        Rest::Abandoned { by } => Outcome::Abandoned(Abandoned { by: by.clone(), residue: residue(plan, state, true) }),
+    })
+}
+
+/// Every item whose effect stands after a rollback.
+fn kept(plan: &Plan, state: &State) -> Vec<Place> {
+    started(plan, state)
+        .filter(|of| plan.step(of.step).recovery != Recovery::ReadOnly)
+        .filter(|of| state.item_phase(*of) == Some(ItemPhase::Succeeded))
+        .map(|of| place(plan, of))
+        .collect()
+}
+
+/// Everything that is left behind: all of it, or only that which should not be.
+fn residue(plan: &Plan, state: &State, all: bool) -> Vec<Residue> {
+    let items = started(plan, state).filter_map(|of| left(plan, state, of).map(|why| (of, why)));
+    let unstarted = plan.order().iter().filter(|step| {
+        // Committed, but something that it depends on could not be finished.
+        !state.has_started(**step) && state.steps[step.at()].fate == Fate::Finished
+    });
+    let unstarted = unstarted.map(|step| (ItemRef::new(*step, 0), Left::Unfinished { error: None }));
+    items
+        .chain(unstarted)
+        .filter(|(_, why)| all || *why != Left::Stands)
+        .map(|(of, why)| Residue {
+            place: place(plan, of),
+            why,
+            input: state.item_input(plan, of),
+            checkpoints: state.checkpoints(of).to_vec(),
+            output: state.item_output(of).cloned(),
+        })
+        .collect()
+}
+
+fn left(plan: &Plan, state: &State, of: ItemRef) -> Option<Left> {
+    let step = plan.step(of.step);
+    let error = || state.item_error(of).cloned();
+    let blocked = state.steps[of.step.at()].fate == Fate::Unwinds;
+    let unknown = state.effect(of) == Effect::Unknown;
+    match (&step.recovery, state.item_phase(of)?) {
+        (Recovery::ReadOnly, _) => None,
+        (_, ItemPhase::Undone) => None,
+        (_, ItemPhase::UndoFailed) => error().map(|error| Left::UndoFailed { error }),
+        (Recovery::Compensable { .. }, ItemPhase::Succeeded) if blocked => Some(Left::Blocked),
+        (_, ItemPhase::Succeeded) => Some(Left::Stands),
+        (Recovery::Forward { .. }, _) => Some(Left::Unfinished { error: error() }),
+        (Recovery::Compensable { .. }, ItemPhase::Failed) if blocked && unknown => Some(Left::Blocked),
+        (_, ItemPhase::Failed) if unknown => error().map(|error| Left::EffectUnknown { error }),
+        _ => None,
+    }
+}
+
+fn started(plan: &Plan, state: &State) -> impl Iterator<Item = ItemRef> {
+    plan.order().iter().flat_map(|step| (0..state.items(*step)).map(|item| ItemRef::new(*step, item)))
+}
+
+fn place(plan: &Plan, of: ItemRef) -> Place {
+    let step = plan.step(of.step);
+    Place { step: step.name.clone(), item: (step.shape != Shape::Single).then_some(of.item) }
+}
