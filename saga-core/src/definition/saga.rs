@@ -1,0 +1,81 @@
+//! A saga that was built.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::definition::{Builder, Definition};
+use crate::id::SagaName;
+use crate::plan::Plan;
+
+/// A saga: steps that were composed, checked, and do not change any more. It acts on an `App`, is started with an `In`
+/// and completes with an `Out`.
+///
+/// Composing one begins with [`Saga::builder`]. Cloning one is cheap; a saga is registered once, and any number of runs
+/// follow it.
+pub struct Saga<App, In, Out = ()> {
+    definition: Arc<Definition<App>>,
+    types: PhantomData<fn(In) -> Out>,
+}
+
+// Of one output type only, so that `Saga::<App, In>::builder` need not say which: the output is known at the end.
+impl<App, In> Saga<App, In, ()>
+where
+    App: Send + Sync + 'static,
+    In: DeserializeOwned + Send + 'static,
+{
+    /// Begins to compose a saga.
+    ///
+    /// A run follows the saga of its name and version to its end. When a saga changes, give it another version, and keep
+    /// the old one registered until its runs have ended.
+    pub fn builder(name: impl Into<String>, version: u32) -> Builder<App, In> {
+        Builder::new(name.into(), version)
+    }
+}
+
+impl<App, In, Out> Saga<App, In, Out> {
+    pub(super) fn new(definition: Definition<App>) -> Self {
+        Self { definition: Arc::new(definition), types: PhantomData }
+    }
+
+    pub(crate) fn definition(&self) -> &Arc<Definition<App>> {
+        &self.definition
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &SagaName {
+        self.plan().saga()
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.plan().version()
+    }
+
+    /// Its structure.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.definition.plan
+    }
+}
+
+// Derived, it would ask the same of the three types.
+impl<App, In, Out> Clone for Saga<App, In, Out> {
+    fn clone(&self) -> Self {
+        Self { definition: Arc::clone(&self.definition), types: PhantomData }
+    }
+}
+
+impl<App, In, Out> fmt::Debug for Saga<App, In, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Saga")
+            .field("name", self.name())
+            .field("version", &self.version())
+            .field("steps", &self.plan().steps().len())
+            .finish_non_exhaustive()
+    }
+}
