@@ -180,6 +180,7 @@ fn a_chain_of_ten_thousand_is_built() {
     }
     let saga = saga.build(last).unwrap();
     assert!(saga.plan().order().iter().copied().eq((0..10_000).map(StepIndex)));
+    assert!(saga.warnings().is_empty());
 }
 
 #[test]

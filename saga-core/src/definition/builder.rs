@@ -51,6 +51,7 @@ use crate::plan::Shape;
 /// .non_compensable();
 ///
 /// let book_trip: Saga<Agency, TripRequest, Receipt> = saga.build(paid)?;
+/// assert!(book_trip.warnings().is_empty());
 /// # Ok::<(), saga_core::BuildError>(())
 /// ```
 #[must_use = "a saga is composed only to be built"]

@@ -2,7 +2,8 @@
 //!
 //! A [`Builder`] hands out [`Handle`]s and writes down untyped [drafts](draft): [`inputs`] turns handles into wires,
 //! [`step`] takes a step up to its recovery verb, [`erase`] turns typed functions into functions on payloads, [`include`]
-//! inlines another saga. At the end [`check`] reports every [`Mistake`] (with [`cycles`]), or makes the plan.
+//! inlines another saga. At the end [`check`] reports every [`Mistake`] (with [`cycles`]), or makes the plan, in which
+//! [`warn`] finds what is legal but maybe not meant.
 
 mod builder;
 mod check;
@@ -17,6 +18,7 @@ mod mistake;
 mod reusable;
 mod saga;
 mod step;
+mod warn;
 
 pub use builder::Builder;
 pub use handle::Handle;
@@ -25,6 +27,7 @@ pub use mistake::{BuildError, HandleUse, Mistake};
 pub use reusable::Step;
 pub use saga::Saga;
 pub use step::{Acts, AnyRecovery, MustCompensate, Once, PerItem, StepBuilder};
+pub use warn::{MAX_WARNINGS, Warning};
 
 pub(crate) use code::{Definition, FinalizerFn, GuardFn, ProbeFn, RunFn, StepCode, UndoFn};
 

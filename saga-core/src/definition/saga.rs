@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::definition::{Builder, Definition};
+use crate::definition::{Builder, Definition, Warning, warn};
 use crate::id::SagaName;
 use crate::plan::Plan;
 
@@ -17,6 +17,7 @@ use crate::plan::Plan;
 /// follow it.
 pub struct Saga<App, In, Out = ()> {
     definition: Arc<Definition<App>>,
+    warnings: Arc<[Warning]>,
     types: PhantomData<fn(In) -> Out>,
 }
 
@@ -37,7 +38,8 @@ where
 
 impl<App, In, Out> Saga<App, In, Out> {
     pub(super) fn new(definition: Definition<App>) -> Self {
-        Self { definition: Arc::new(definition), types: PhantomData }
+        let warnings = warn::warnings(&definition.plan).into();
+        Self { definition: Arc::new(definition), warnings, types: PhantomData }
     }
 
     pub(crate) fn definition(&self) -> &Arc<Definition<App>> {
@@ -61,12 +63,36 @@ impl<App, In, Out> Saga<App, In, Out> {
     pub fn plan(&self) -> &Arc<Plan> {
         &self.definition.plan
     }
+
+    /// What is legal but maybe not meant. At most [`MAX_WARNINGS`](crate::MAX_WARNINGS); if there are more, the last one
+    /// says so.
+    ///
+    /// ```
+    /// use saga_core::{Ctx, Saga, StepError, Undo};
+    ///
+    /// # async fn act(_: Ctx<()>, _: ()) -> Result<(), StepError> { Ok(()) }
+    /// # async fn cancel(_: Ctx<()>, _: Undo<(), ()>) -> Result<(), StepError> { Ok(()) }
+    /// let mut saga = Saga::<(), ()>::builder("order", 1);
+    /// let order = saga.input();
+    /// saga.step("mail", order, act).non_compensable();
+    /// let booked = saga.step("book", order, act).compensate(cancel);
+    /// let saga = saga.build(booked)?;
+    /// assert_eq!(
+    ///     saga.warnings()[0].to_string(),
+    ///     "`book` is undone if it fails, but `mail` may run beside it, and stands: order one after the other"
+    /// );
+    /// # Ok::<(), saga_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
 }
 
 // Derived, it would ask the same of the three types.
 impl<App, In, Out> Clone for Saga<App, In, Out> {
     fn clone(&self) -> Self {
-        Self { definition: Arc::clone(&self.definition), types: PhantomData }
+        Self { definition: Arc::clone(&self.definition), warnings: Arc::clone(&self.warnings), types: PhantomData }
     }
 }
 
