@@ -87,6 +87,18 @@ impl<App, In, Out> Saga<App, In, Out> {
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
+
+    /// Its drawing, in the language of Graphviz. See [`Plan::to_dot`].
+    #[must_use]
+    pub fn to_dot(&self) -> String {
+        self.plan().to_dot()
+    }
+
+    /// Its drawing, in the language of Mermaid. See [`Plan::to_mermaid`].
+    #[must_use]
+    pub fn to_mermaid(&self) -> String {
+        self.plan().to_mermaid()
+    }
 }
 
 // Derived, it would ask the same of the three types.
