@@ -13,6 +13,11 @@ pub mod plan;
 pub mod store;
 
 pub use action::{Ctx, PollError, Probe, StepError, Undo};
+pub use async_trait::async_trait;
+pub use definition::{
+    Acts, AnyRecovery, BuildError, Builder, Handle, HandleUse, Inputs, MAX_STEPS, MAX_WARNINGS, Mistake,
+    MustCompensate, Once, PerItem, Saga, Step, StepBuilder, Warning,
+};
 pub use id::{
     Epoch, ExclusiveKey, InvalidId, ItemRef, MAX_ID_BYTES, RunId, SagaName, Seq, StepIndex, StepName, Timestamp,
     WorkerId,

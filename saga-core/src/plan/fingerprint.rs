@@ -32,14 +32,11 @@ impl Fingerprint {
                 Shape::Single => "one",
                 Shape::Each { .. } => "each",
             };
-            let _ = write!(
-                text,
-                "{}:{} {class} {shape} {} {:?};",
-                step.name.as_str().len(),
-                step.name,
-                step.input,
-                step.deps
-            );
+            let _ = write!(text, "{}:{} {class} {shape} {}", step.name.as_str().len(), step.name, step.input);
+            for dep in &step.deps {
+                let _ = write!(text, " #{dep}");
+            }
+            text.push(';');
         }
         let _ = write!(text, "out {output}");
         Self(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()))

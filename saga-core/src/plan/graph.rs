@@ -78,11 +78,12 @@ impl fmt::Display for Wire {
             Self::Input => f.write_str("in"),
             Self::Step(step) => write!(f, "#{step}"),
             Self::List(parts) => {
-                f.write_str("(")?;
+                // Brackets, as in the JSON: an empty list is not `()`.
+                f.write_str("[")?;
                 for (i, part) in parts.iter().enumerate() {
                     write!(f, "{}{part}", if i == 0 { "" } else { "," })?;
                 }
-                f.write_str(")")
+                f.write_str("]")
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The plan: a saga's structure without its code. Immutable, indexed, and shared by all runs of the saga.
 
+mod draw;
 mod fingerprint;
 mod graph;
 
