@@ -6,6 +6,7 @@ mod id;
 mod outcome;
 mod payload;
 mod policy;
+mod runtime;
 
 pub mod journal;
 pub mod machine;
@@ -26,3 +27,7 @@ pub use journal::{Actor, Cause, Failure, FailureKind, FailureOrigin};
 pub use outcome::{Abandoned, Halted, Left, Outcome, Place, Residue, RolledBack, Stuck};
 pub use payload::{Payload, PayloadError};
 pub use policy::Retry;
+pub use runtime::{
+    CancelError, Coordinator, CoordinatorBuilder, OperatorError, OutcomeError, ParkReason, ParkedRun, RecoverError,
+    RunHandle, Shutdown, StartError, StartOptions,
+};

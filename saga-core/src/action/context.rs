@@ -126,7 +126,10 @@ impl<App> Ctx<App> {
     /// second attempt finds what the first one made, and so does the compensation.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
-        format!("{}/{}/{}", self.scope.run, self.scope.step, self.scope.of.item)
+        // A step's name may have slashes (an included saga's steps do), so those of the run are escaped: the run ends at
+        // the first slash, and the item begins after the last.
+        let run = self.scope.run.as_str().replace('%', "%25").replace('/', "%2F");
+        format!("{run}/{}/{}", self.scope.step, self.scope.of.item)
     }
 
     /// What earlier attempts of this item recorded, oldest first.

@@ -1,6 +1,6 @@
 //! The journal: the ordered events of one run, which are the only source of truth about it.
 //!
-//! [`event`] is the closed set of what can happen; [`codec`] turns an event into versioned, checksummed bytes and back.
+//! `event` is the closed set of what can happen; `codec` turns an event into versioned, checksummed bytes and back.
 
 mod codec;
 mod event;

@@ -1,0 +1,112 @@
+//! Group commit: what all runs have to write, gathered and written with one sync.
+//!
+//! Batches are formed by load, not by timers: while one batch is being written the next one gathers, and a lone run
+//! never waits for company.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{debug, error, warn};
+
+use crate::runtime::metrics;
+use crate::store::{Append, Refused, Store, StoreError};
+
+/// More than any store's frame holds, and little enough that one batch does not hold up the next for long.
+const MOST_APPENDS: usize = 4096;
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// Why an append will not become durable.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum CommitError {
+    #[error(transparent)]
+    Refused(Refused),
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    #[error("the coordinator is closed")]
+    Closed,
+}
+
+struct Request {
+    append: Append,
+    reply: oneshot::Sender<Result<(), CommitError>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Committer {
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Committer {
+    /// The committer, and the loop that somebody has to run for it.
+    pub(crate) fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send) {
+        // Unbounded, but each run in flight has at most one append under way, and runs in flight are bounded.
+        let (requests, incoming) = mpsc::unbounded_channel();
+        (Self { requests }, write_batches(store, incoming))
+    }
+
+    /// Returns when the append is durable, or refused. A store that fails for a while is waited for.
+    pub(crate) async fn commit(&self, append: Append) -> Result<(), CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { append, reply }).map_err(|_| CommitError::Closed)?;
+        answer.await.unwrap_or(Err(CommitError::Closed))
+    }
+}
+
+async fn write_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedReceiver<Request>) {
+    let mut requests = Vec::new();
+    while incoming.recv_many(&mut requests, MOST_APPENDS).await > 0 {
+        let (batch, replies): (Vec<Append>, Vec<_>) =
+            requests.drain(..).map(|request| (request.append, request.reply)).unzip();
+        let started = Instant::now();
+        let answers = write(&*store, &batch).await;
+        metrics::committed(started.elapsed(), batch.len());
+        debug!(appends = batch.len(), micros = started.elapsed().as_micros(), "committed");
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            // Nobody may be waiting any more; what was written is written.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// Writes a batch, as often as it takes.
+async fn write(store: &dyn Store, batch: &[Append]) -> Vec<Result<(), CommitError>> {
+    let mut delay = FIRST_DELAY;
+    let mut in_doubt = false;
+    loop {
+        match store.append(batch).await {
+            Ok(answers) => {
+                let mut results = Vec::with_capacity(batch.len());
+                for (append, answer) in batch.iter().zip(answers) {
+                    results.push(match answer {
+                        Ok(()) => Ok(()),
+                        Err(_) if in_doubt && is_written(store, append).await => Ok(()),
+                        Err(refused) => Err(CommitError::Refused(refused)),
+                    });
+                }
+                return results;
+            }
+            Err(failure) if failure.is_transient() => {
+                warn!(%failure, retry_in = ?delay, appends = batch.len(), "the store failed; runs wait until it works again");
+                in_doubt = true;
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(LONGEST_DELAY);
+            }
+            Err(failure) => {
+                error!(%failure, appends = batch.len(), "the store failed for good");
+                let failure = Arc::new(failure);
+                return batch.iter().map(|_| Err(CommitError::Store(Arc::clone(&failure)))).collect();
+            }
+        }
+    }
+}
+
+/// Whether an earlier try, whose answer was lost, wrote the append after all.
+async fn is_written(store: &dyn Store, append: &Append) -> bool {
+    match store.read(&append.run, append.expected, append.records.len()).await {
+        Ok(found) => found == append.records,
+        Err(_) => false,
+    }
+}

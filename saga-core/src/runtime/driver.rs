@@ -1,0 +1,306 @@
+//! The driver of one run: observe, decide, commit, act.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::action::StepError;
+use crate::definition::Definition;
+use crate::id::{Epoch, RunId, Seq, Timestamp};
+use crate::journal::{EncodedRecord, Event, Record};
+use crate::machine::{Command, IllegalEvent, Observation, State, decide, evolve, observe, outcome};
+use crate::outcome::Outcome;
+use crate::payload::Payload;
+use crate::runtime::clock::Clock;
+use crate::runtime::committer::{CommitError, Committer};
+use crate::runtime::error::ParkReason;
+use crate::runtime::execute::{Executor, panic_message};
+use crate::runtime::metrics;
+use crate::runtime::registry::{Mail, Progress};
+use crate::store::{Append, Refused};
+
+/// What all drivers of a coordinator share.
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) committer: Committer,
+    /// Nothing new is begun; what is in flight may end.
+    pub(crate) parking: CancellationToken,
+    /// Everything stops where it is.
+    pub(crate) killed: CancellationToken,
+}
+
+/// A run in the hands of this process.
+pub(crate) struct Driver<App> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) definition: Arc<Definition<App>>,
+    pub(crate) run: RunId,
+    pub(crate) epoch: Epoch,
+    pub(crate) state: State,
+    /// Commands whose events are durable.
+    pub(crate) commands: Vec<Command>,
+    /// Seen before the driver began to work.
+    pub(crate) seen: Vec<Observation>,
+    pub(crate) app: Arc<App>,
+    pub(crate) mail: mpsc::UnboundedReceiver<Mail>,
+    pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// Why a driver let go of its run.
+pub(crate) enum End {
+    Settled(Arc<Outcome<Payload>>),
+    Stopped,
+    Parked(ParkReason),
+    Failed(Arc<crate::store::StoreError>),
+}
+
+/// What waits for the events of a turn to be durable.
+enum Waiting {
+    Checkpoint(oneshot::Sender<Result<(), StepError>>),
+    Cancel(oneshot::Sender<()>),
+}
+
+type InFlight = FuturesUnordered<BoxFuture<'static, Observation>>;
+
+impl<App: Send + Sync + 'static> Driver<App> {
+    /// Drives the run until it comes to rest, or until this process has to let go of it.
+    pub(crate) async fn drive(self) -> End {
+        let killed = self.shared.killed.clone();
+        let run = self.run.clone();
+        metrics::in_flight(1.0);
+        let driving = AssertUnwindSafe(Box::pin(self.turns())).catch_unwind();
+        let end = tokio::select! {
+            biased;
+            () = killed.cancelled() => End::Stopped,
+            end = driving => end.unwrap_or_else(|panic| {
+                error!(%run, "the driver panicked: {}", panic_message(&*panic));
+                End::Parked(ParkReason::Internal(panic_message(&*panic).to_owned()))
+            }),
+        };
+        metrics::in_flight(-1.0);
+        end
+    }
+
+    async fn turns(mut self) -> End {
+        let executor = Executor {
+            app: Arc::clone(&self.app),
+            definition: Arc::clone(&self.definition),
+            run: self.run.clone(),
+            input: self.state.input().clone(),
+            mailbox: self.mailbox.clone(),
+            cancelled: CancellationToken::new(),
+            aborting: Arc::new(AtomicBool::new(false)),
+        };
+        let mut in_flight = InFlight::new();
+        let mut waiting = Vec::new();
+        let mut seen = std::mem::take(&mut self.seen);
+        let commands = std::mem::take(&mut self.commands);
+        self.act(&executor, &in_flight, commands);
+        let shared = Arc::clone(&self.shared);
+        loop {
+            // A turn: judge all that was seen, decide, write it down, act upon it.
+            let now = shared.clock.now();
+            let (events, commands) = match self.turn(seen, now, shared.parking.is_cancelled()) {
+                Ok(turned) => turned,
+                Err(illegal) => return End::Parked(ParkReason::Illegal(illegal)),
+            };
+            seen = Vec::new();
+            if !events.is_empty() {
+                match self.commit(now, events, &mut in_flight, &mut seen).await {
+                    Ok(()) => {}
+                    Err(end) => return end,
+                }
+            }
+            for waiting in waiting.drain(..) {
+                // Whoever asked may have stopped waiting.
+                match waiting {
+                    Waiting::Checkpoint(reply) => drop(reply.send(Ok(()))),
+                    Waiting::Cancel(reply) => drop(reply.send(())),
+                }
+            }
+            if self.state.is_aborting() || self.state.is_settled() {
+                executor.aborting.store(true, Ordering::Relaxed);
+                executor.cancelled.cancel();
+            }
+            self.act(&executor, &in_flight, commands);
+            if let Some(end) = self.settled() {
+                return end;
+            }
+            if shared.parking.is_cancelled() && in_flight.is_empty() && seen.is_empty() {
+                return End::Stopped;
+            }
+            if seen.is_empty() {
+                match self.wait(&shared, &mut in_flight, &mut waiting).await {
+                    Some(more) => seen = more,
+                    None => return End::Stopped,
+                }
+            }
+        }
+    }
+
+    /// Folds what was seen, and decides what follows from it.
+    fn turn(
+        &mut self,
+        seen: Vec<Observation>,
+        now: Timestamp,
+        parking: bool,
+    ) -> Result<(Vec<Event>, Vec<Command>), IllegalEvent> {
+        let plan = &self.definition.plan;
+        let mut events = Vec::new();
+        for seen in seen {
+            if let Some(event) = observe(plan, &self.state, seen, now, fastrand::f64()) {
+                evolve(plan, &mut self.state, now, &event)?;
+                events.push(event);
+            }
+        }
+        if parking {
+            // What was seen is written down; what follows from it is decided when the run is taken up again.
+            return Ok((events, Vec::new()));
+        }
+        let decision = decide(plan, &mut self.state, now)?;
+        events.extend(decision.append);
+        Ok((events, decision.then))
+    }
+
+    /// Returns when the events are durable. Meanwhile actions go on, and what they come to is kept in `seen`.
+    async fn commit(
+        &mut self,
+        at: Timestamp,
+        events: Vec<Event>,
+        in_flight: &mut InFlight,
+        seen: &mut Vec<Observation>,
+    ) -> Result<(), End> {
+        for event in &events {
+            self.trace(event);
+        }
+        let expected = Seq(self.state.seq().0 - events.len() as u64);
+        let append = Append {
+            run: self.run.clone(),
+            epoch: self.epoch,
+            expected,
+            records: encode(expected, at, events),
+            status: self.state.status(),
+            at,
+            start: None,
+        };
+        let shared = Arc::clone(&self.shared);
+        let mut writing = std::pin::pin!(shared.committer.commit(append));
+        let written = loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => break written,
+                Some(end) = in_flight.next() => seen.push(end),
+            }
+        };
+        match written {
+            Ok(()) => {
+                // The end is told when nobody can find the run in flight any more.
+                if !self.state.is_settled() {
+                    self.progress.send_replace(Progress::Live);
+                }
+                Ok(())
+            }
+            Err(CommitError::Refused(refused @ Refused::TooLarge { .. })) => {
+                Err(End::Parked(ParkReason::TooLarge(refused)))
+            }
+            Err(CommitError::Refused(refused)) => {
+                warn!(run = %self.run, %refused, "the run is no longer this worker's");
+                Err(End::Stopped)
+            }
+            Err(CommitError::Store(error)) => Err(End::Failed(error)),
+            Err(CommitError::Closed) => Err(End::Stopped),
+        }
+    }
+
+    fn act(&self, executor: &Executor<App>, in_flight: &InFlight, commands: Vec<Command>) {
+        for command in commands {
+            in_flight.push(executor.execute(&self.state, command));
+        }
+    }
+
+    fn settled(&self) -> Option<End> {
+        let end = self.state.is_settled().then(|| outcome(&self.definition.plan, &self.state)).flatten()?;
+        info!(run = %self.run, saga = %self.definition.plan.saga(), outcome = %end, "the run came to rest");
+        metrics::run_rested(self.definition.plan.saga(), self.state.status());
+        Some(End::Settled(Arc::new(end)))
+    }
+
+    /// Waits until there is something to judge or decide, and takes all of it that is there. `None`: let go.
+    async fn wait(
+        &mut self,
+        shared: &Shared,
+        in_flight: &mut InFlight,
+        waiting: &mut Vec<Waiting>,
+    ) -> Option<Vec<Observation>> {
+        let wake = self.state.next_wake().map(|at| shared.clock.instant(at));
+        let parking = shared.parking.is_cancelled();
+        let mut seen = Vec::new();
+        tokio::select! {
+            Some(end) = in_flight.next() => seen.push(end),
+            Some(mail) = self.mail.recv() => self.open(mail, &mut seen, waiting)?,
+            () = sleep_until(wake), if !parking => {}
+            () = shared.parking.cancelled(), if !parking => {}
+        }
+        while let Some(Some(end)) = in_flight.next().now_or_never() {
+            seen.push(end);
+        }
+        while let Ok(mail) = self.mail.try_recv() {
+            self.open(mail, &mut seen, waiting)?;
+        }
+        Some(seen)
+    }
+
+    fn open(&self, mail: Mail, seen: &mut Vec<Observation>, waiting: &mut Vec<Waiting>) -> Option<()> {
+        match mail {
+            Mail::Cancel(by, reply) => {
+                seen.push(Observation::Cancel { by });
+                waiting.push(Waiting::Cancel(reply));
+            }
+            Mail::Checkpoint(of, value, reply) => {
+                seen.push(Observation::Checkpoint { of, value });
+                waiting.push(Waiting::Checkpoint(reply));
+            }
+            Mail::SubjectGone => seen.push(Observation::SubjectGone),
+            Mail::Lost => {
+                warn!(run = %self.run, "another worker has claimed the run");
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    fn trace(&self, event: &Event) {
+        let plan = &self.definition.plan;
+        match event {
+            Event::AbortBegan { cause } => {
+                info!(run = %self.run, saga = %plan.saga(), %cause, "the run is being aborted");
+            }
+            Event::UndoFailed { of, retry_at: None, error, .. } => {
+                error!(run = %self.run, step = %plan.step(of.step).name, %error, "could not be undone");
+            }
+            Event::Operated { verb, by } => info!(run = %self.run, %verb, %by, "an operator moved the run on"),
+            event => debug!(run = %self.run, ?event),
+        }
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Gives events their places and their time.
+pub(crate) fn encode(after: Seq, at: Timestamp, events: Vec<Event>) -> Vec<EncodedRecord> {
+    let records = (after.0 + 1..).zip(events).map(|(seq, event)| Record { seq: Seq(seq), at, event });
+    records.map(|record| EncodedRecord::encode(&record)).collect()
+}

@@ -1,0 +1,314 @@
+//! Acting: a command becomes a future whose end is an observation.
+//!
+//! Whatever the user's code does in there (fail, panic, take too long), the future ends with an observation.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info_span, warn};
+
+use crate::action::{Ctx, Link, Probe, Role, Scope, StepError, UndoPayloads};
+use crate::definition::Definition;
+use crate::id::{ItemRef, RunId, StepIndex, StepName};
+use crate::journal::{FailureKind, FailureOrigin, ProbeAnswer};
+use crate::machine::{AttemptResult, Command, Observation, State, outcome};
+use crate::payload::Payload;
+use crate::runtime::metrics;
+use crate::runtime::registry::Mail;
+
+/// A probe or guard that has not answered after this long cannot tell.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
+const GUARD_FIRST_DELAY: Duration = Duration::from_millis(500);
+const GUARD_LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// What the commands of one run need to be executed.
+pub(crate) struct Executor<App> {
+    pub(crate) app: Arc<App>,
+    pub(crate) definition: Arc<Definition<App>>,
+    pub(crate) run: RunId,
+    pub(crate) input: Payload,
+    pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
+    /// Seen by the actions that an abort asks to come to an end.
+    pub(crate) cancelled: CancellationToken,
+    pub(crate) aborting: Arc<AtomicBool>,
+}
+
+impl<App: Send + Sync + 'static> Executor<App> {
+    /// The future that executes a command, which the state that it came from must still stand behind.
+    pub(crate) fn execute(&self, state: &State, command: Command) -> BoxFuture<'static, Observation> {
+        match command {
+            Command::Run { of, attempt } => self.run_action(state, of, attempt),
+            Command::Probe { of } => self.probe(state, of),
+            Command::Undo { of, attempt } => self.undo(state, of, attempt),
+            Command::AskGuard => self.ask_guard(),
+            Command::Finalize => self.finalize(state),
+        }
+    }
+
+    fn run_action(&self, state: &State, of: ItemRef, attempt: u32) -> BoxFuture<'static, Observation> {
+        let plan = &self.definition.plan;
+        let step = plan.step(of.step);
+        let Some(input) = state.item_input(plan, of) else {
+            let missing = StepError::new(FailureKind::Rejected, FailureOrigin::Undecodable, "the item has no input");
+            return futures::future::ready(Observation::Attempt { of, attempt, result: Err(parts(missing)) }).boxed();
+        };
+        let ctx = self.context(state, of, attempt, Role::Action);
+        let code = Arc::clone(&self.definition.steps[of.step.at()].run);
+        let span =
+            info_span!("attempt", saga = %plan.saga(), run = %self.run, step = %step.name, item = of.item, attempt);
+        let (saga, name, timeout) = (plan.saga().clone(), step.name.clone(), step.timeout);
+        async move {
+            let started = tokio::time::Instant::now();
+            let result = attempt_of(timeout, async move { code(ctx, input).await }).await;
+            metrics::attempt_ended(&saga, &name, started.elapsed(), result.is_ok());
+            match &result {
+                Ok(_) => debug!(took = ?started.elapsed(), "the action succeeded"),
+                Err((error, _)) => warn!(took = ?started.elapsed(), %error, kind = ?error.kind, "the action failed"),
+            }
+            Observation::Attempt { of, attempt, result }
+        }
+        .instrument(span)
+        .boxed()
+    }
+
+    fn undo(&self, state: &State, of: ItemRef, attempt: u32) -> BoxFuture<'static, Observation> {
+        let plan = &self.definition.plan;
+        let step = plan.step(of.step);
+        let (Some(input), Some(code)) = (state.item_input(plan, of), self.definition.steps[of.step.at()].undo.clone())
+        else {
+            let missing = StepError::fatal("the item has no input, or the step no compensation");
+            return futures::future::ready(Observation::Undo { of, attempt, result: Err(parts(missing)) }).boxed();
+        };
+        let given =
+            UndoPayloads { input, output: state.item_output(of).cloned(), checkpoints: state.checkpoints(of).to_vec() };
+        let ctx = self.context(state, of, attempt, Role::Compensation);
+        let span = info_span!("undo", saga = %plan.saga(), run = %self.run, step = %step.name, item = of.item, attempt);
+        let (saga, name, timeout) = (plan.saga().clone(), step.name.clone(), step.undo_timeout);
+        async move {
+            let result = attempt_of(timeout, async move { code(ctx, given).await }).await;
+            match &result {
+                Ok(()) => debug!("undone"),
+                Err((error, _)) => {
+                    metrics::undo_failed(&saga, &name);
+                    warn!(%error, "the compensation failed");
+                }
+            }
+            Observation::Undo { of, attempt, result }
+        }
+        .instrument(span)
+        .boxed()
+    }
+
+    fn probe(&self, state: &State, of: ItemRef) -> BoxFuture<'static, Observation> {
+        let plan = &self.definition.plan;
+        let step = plan.step(of.step);
+        let unknown = Observation::Probe { of, answer: ProbeAnswer::Unknown };
+        let (Some(input), Some(code)) = (state.item_input(plan, of), self.definition.steps[of.step.at()].probe.clone())
+        else {
+            return futures::future::ready(unknown).boxed();
+        };
+        let ctx = self.context(state, of, 0, Role::Probe);
+        let span = info_span!("probe", saga = %plan.saga(), run = %self.run, step = %step.name, item = of.item);
+        let timeout = step.timeout.unwrap_or(QUESTION_TIMEOUT);
+        async move {
+            match attempt_of(Some(timeout), async move { code(ctx, input).await }).await {
+                Ok(Probe::Done(output)) => Observation::Probe { of, answer: ProbeAnswer::Done(output) },
+                Ok(Probe::NotDone) => Observation::Probe { of, answer: ProbeAnswer::NotDone },
+                Ok(Probe::Unknown) => unknown,
+                Err((error, _)) => {
+                    warn!(%error, "the probe failed, so the effect stays unknown");
+                    unknown
+                }
+            }
+        }
+        .instrument(span)
+        .boxed()
+    }
+
+    /// Asks until the guard knows: only a certain no counts, and only a certain yes lets the rollback spare anything.
+    fn ask_guard(&self) -> BoxFuture<'static, Observation> {
+        let Some(code) = self.definition.guard.clone() else {
+            return futures::future::ready(Observation::Guard { gone: false }).boxed();
+        };
+        let (ctx, input) = (self.run_context("guard", Role::Guard), self.input.clone());
+        let span = info_span!("guard", saga = %self.definition.plan.saga(), run = %self.run);
+        async move {
+            let mut delay = GUARD_FIRST_DELAY;
+            loop {
+                let (code, ctx, input) = (Arc::clone(&code), ctx.clone(), input.clone());
+                match attempt_of(Some(QUESTION_TIMEOUT), async move { code(ctx, input).await }).await {
+                    Ok(there) => return Observation::Guard { gone: !there },
+                    Err((error, _)) => warn!(%error, retry_in = ?delay, "the guard cannot tell"),
+                }
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(GUARD_LONGEST_DELAY);
+            }
+        }
+        .instrument(span)
+        .boxed()
+    }
+
+    fn finalize(&self, state: &State) -> BoxFuture<'static, Observation> {
+        let plan = &self.definition.plan;
+        let (Some(code), Some(end)) = (self.definition.finalizer.clone(), outcome(plan, state)) else {
+            return futures::future::ready(Observation::Finalizer { result: Ok(()) }).boxed();
+        };
+        let (ctx, input) = (self.run_context("finally", Role::Finalizer), self.input.clone());
+        let span = info_span!("finally", saga = %plan.saga(), run = %self.run);
+        async move {
+            let result = attempt_of(None, async move { code(ctx, input, end).await }).await;
+            if let Err((error, _)) = &result {
+                warn!(%error, "the finalizer failed; it is tried again");
+            }
+            Observation::Finalizer { result }
+        }
+        .instrument(span)
+        .boxed()
+    }
+
+    fn context(&self, state: &State, of: ItemRef, attempt: u32, role: Role) -> Ctx<App> {
+        let step = self.definition.plan.step(of.step);
+        // Compensations are shielded; forward steps are finished whatever happens. Nothing cancels either.
+        let shielded = role == Role::Compensation || step.is_forward();
+        let cancelled = if shielded { CancellationToken::new() } else { self.cancelled.clone() };
+        self.scoped(step.name.clone(), of, attempt, role, state.checkpoints(of).to_vec(), cancelled)
+    }
+
+    /// A context for code that belongs to the run as a whole.
+    fn run_context(&self, name: &str, role: Role) -> Ctx<App> {
+        let name = StepName::new(name).unwrap_or_else(|_| self.definition.plan.step(StepIndex(0)).name.clone());
+        self.scoped(name, ItemRef::new(StepIndex(u32::MAX), 0), 1, role, Vec::new(), CancellationToken::new())
+    }
+
+    fn scoped(
+        &self,
+        step: StepName,
+        of: ItemRef,
+        attempt: u32,
+        role: Role,
+        checkpoints: Vec<Payload>,
+        cancelled: CancellationToken,
+    ) -> Ctx<App> {
+        let link = RunLink {
+            app: Arc::clone(&self.app),
+            definition: Arc::clone(&self.definition),
+            run: self.run.clone(),
+            input: self.input.clone(),
+            mailbox: self.mailbox.clone(),
+            aborting: Arc::clone(&self.aborting),
+            // The guard is asked in actions' waits only: the rest works because the subject may be gone.
+            asks: role == Role::Action,
+        };
+        let scope = Scope {
+            run: self.run.clone(),
+            saga: self.definition.plan.saga().clone(),
+            step,
+            of,
+            role,
+            attempt,
+            checkpoints,
+            cancelled,
+            link: Some(Arc::new(link)),
+        };
+        Ctx::new(Arc::clone(&self.app), scope)
+    }
+}
+
+fn parts(error: StepError) -> (crate::Failure, Option<Duration>) {
+    let hint = error.delay();
+    (error.into_failure(), hint)
+}
+
+/// Runs user code to some end: its own, a panic, or the timeout.
+async fn attempt_of<T>(
+    timeout: Option<Duration>,
+    code: impl Future<Output = Result<T, StepError>> + Send,
+) -> AttemptResult<T> {
+    let caught = AssertUnwindSafe(code).catch_unwind();
+    let ended = match timeout {
+        None => caught.await,
+        Some(limit) => match tokio::time::timeout(limit, caught).await {
+            Ok(ended) => ended,
+            Err(_) => Ok(Err(StepError::new(
+                FailureKind::Failed,
+                FailureOrigin::TimedOut,
+                format_args!("not done after {limit:?}"),
+            ))),
+        },
+    };
+    let result = ended.unwrap_or_else(|panic| {
+        let what = format!("panicked: {}", panic_message(&*panic));
+        Err(StepError::new(FailureKind::Fatal, FailureOrigin::Panicked, what))
+    });
+    result.map_err(parts)
+}
+
+/// The text that a panic carries, which is a string for all but the most unusual ones.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
+}
+
+/// The way from an action back to its run.
+struct RunLink<App> {
+    app: Arc<App>,
+    definition: Arc<Definition<App>>,
+    run: RunId,
+    input: Payload,
+    mailbox: mpsc::UnboundedSender<Mail>,
+    aborting: Arc<AtomicBool>,
+    asks: bool,
+}
+
+#[async_trait]
+impl<App: Send + Sync + 'static> Link for RunLink<App> {
+    async fn checkpoint(&self, of: ItemRef, value: Payload) -> Result<(), StepError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || StepError::failed("the run is no longer this worker's, nothing more can be recorded");
+        self.mailbox.send(Mail::Checkpoint(of, value, reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    async fn subject_is_there(&self) -> bool {
+        // Once the run is being aborted, what still waits is being finished; asking would only get in its way.
+        if !self.asks || self.aborting.load(Ordering::Relaxed) {
+            return true;
+        }
+        let Some(guard) = self.definition.guard.clone() else { return true };
+        let scope = Scope {
+            run: self.run.clone(),
+            saga: self.definition.plan.saga().clone(),
+            step: self.definition.plan.step(StepIndex(0)).name.clone(),
+            of: ItemRef::new(StepIndex(u32::MAX), 0),
+            role: Role::Guard,
+            attempt: 1,
+            checkpoints: Vec::new(),
+            cancelled: CancellationToken::new(),
+            link: None,
+        };
+        let ctx = Ctx::new(Arc::clone(&self.app), scope);
+        let input = self.input.clone();
+        match attempt_of(Some(QUESTION_TIMEOUT), async move { guard(ctx, input).await }).await {
+            Ok(true) => true,
+            Ok(false) => {
+                let _ = self.mailbox.send(Mail::SubjectGone);
+                false
+            }
+            Err((error, _)) => {
+                debug!(%error, "the guard cannot tell; it is asked again");
+                true
+            }
+        }
+    }
+}
