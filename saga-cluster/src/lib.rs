@@ -3,10 +3,12 @@
 //! - [`model`]: what a cluster is, and which nodes may be destroyed;
 //! - [`repository`]: where the records of clusters are kept, changed by compare-and-set;
 //! - [`engine`]: makes and kills machines.
+//! - [`node`]: what runs on a machine of the process engine;
 
 pub mod engine;
 mod failure;
 pub mod model;
+pub mod node;
 pub mod repository;
 
 pub use failure::{BoxError, FailureKind};
