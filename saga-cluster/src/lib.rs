@@ -2,7 +2,8 @@
 //!
 //! - [`model`]: what a cluster is, and which nodes may be destroyed;
 //! - [`repository`]: where the records of clusters are kept, changed by compare-and-set;
-//! - [`engine`]: makes and kills machines.
+//! - [`engine`]: makes and kills machines. The [process engine](engine::ProcessEngine) makes real ones, of one process
+//!   each;
 //! - [`node`]: what runs on a machine of the process engine;
 
 pub mod engine;

@@ -5,6 +5,7 @@
 //! crash, and carries the name of its cluster as a tag, so that a machine which no record knows is found too.
 
 mod error;
+pub mod process;
 
 use std::net::SocketAddr;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{ClusterName, Doomed, NewNode, Node, NodeName, NodeToken, Settings};
 
 pub use error::EngineError;
+pub use process::ProcessEngine;
 
 /// The order of one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
