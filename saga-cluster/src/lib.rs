@@ -4,12 +4,15 @@
 //! - [`repository`]: where the records of clusters are kept, changed by compare-and-set;
 //! - [`engine`]: makes and kills machines. The [process engine](engine::ProcessEngine) makes real ones, of one process
 //!   each;
+//! - [`plugin`]: makes machines a cluster. The [blocks plugin](plugin::BlocksPlugin) is a miniature block store, whose
+//!   data is really lost if one of its nodes is killed before it was decommissioned;
 //! - [`node`]: what runs on a machine of the process engine;
 
 pub mod engine;
 mod failure;
 pub mod model;
 pub mod node;
+pub mod plugin;
 pub mod repository;
 
 pub use failure::{BoxError, FailureKind};
