@@ -7,7 +7,7 @@
 //! - [`plugin`]: makes machines a cluster. The [blocks plugin](plugin::BlocksPlugin) is a miniature block store, whose
 //!   data is really lost if one of its nodes is killed before it was decommissioned;
 //! - [`node`]: what runs on a machine of the process engine;
-//! - [`testing`]: engines and plugins that fail on demand.
+//! - [`testing`]: engines, plugins and repositories that fail on demand.
 
 pub mod engine;
 mod failure;

@@ -64,7 +64,7 @@ pub enum RepositoryError {
 }
 
 impl RepositoryError {
-    pub(super) fn store(doing: &'static str, source: impl Into<BoxError>) -> Self {
+    pub(crate) fn store(doing: &'static str, source: impl Into<BoxError>) -> Self {
         Self::Store { doing, source: source.into() }
     }
 

@@ -31,6 +31,16 @@ pub enum On {
     Decommission,
     /// [`Plugin::health`](crate::plugin::Plugin::health)
     Health,
+    /// [`ClusterRepository::insert`](crate::repository::ClusterRepository::insert)
+    InsertRecord,
+    /// [`ClusterRepository::get`](crate::repository::ClusterRepository::get)
+    GetRecord,
+    /// [`ClusterRepository::list`](crate::repository::ClusterRepository::list)
+    ListRecords,
+    /// [`ClusterRepository::update`](crate::repository::ClusterRepository::update)
+    UpdateRecord,
+    /// [`ClusterRepository::remove`](crate::repository::ClusterRepository::remove)
+    RemoveRecord,
 }
 
 /// At which of the calls.

@@ -1,4 +1,4 @@
-//! Engines and plugins for tests: ones that only pretend, and ones that fail on demand.
+//! Engines, plugins and repositories for tests: ones that only pretend, and ones that fail on demand.
 //!
 //! Failures are injected through the public traits, at the place where a real engine or plugin would fail, so that a
 //! test goes through all the error handling that a real failure goes through.
@@ -19,12 +19,14 @@ mod fake_plugin;
 mod faults;
 mod faulty_engine;
 mod faulty_plugin;
+mod faulty_repository;
 
 pub use fake_engine::FakeEngine;
 pub use fake_plugin::{Call, FakePlugin};
 pub use faults::{Faults, How, On, When};
 pub use faulty_engine::FaultyEngine;
 pub use faulty_plugin::FaultyPlugin;
+pub use faulty_repository::FaultyRepository;
 
 #[cfg(test)]
 mod tests;

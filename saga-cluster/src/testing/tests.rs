@@ -4,8 +4,10 @@ use super::*;
 use crate::engine::process::tests::order;
 use crate::engine::{Engine, Machine};
 use crate::failure::FailureKind;
+use crate::model::Cluster;
 use crate::model::{ClusterSpec, Doomed, Leaving};
 use crate::plugin::{ClusterView, OpContext, Plugin, Quiet};
+use crate::repository::{ClusterRepository, MemoryRepository, RepositoryError};
 
 fn engine() -> (FaultyEngine<FakeEngine>, Faults) {
     let faults = Faults::new();
@@ -140,4 +142,19 @@ fn validation_can_be_refused() {
     plugin.validate(&spec).unwrap();
     faults.inject(On::Validate, When::Always, How::Reject);
     assert_eq!(plugin.validate(&spec).unwrap_err().kind(), FailureKind::Rejected);
+}
+
+#[tokio::test]
+async fn a_record_can_fail_to_be_written() {
+    let faults = Faults::new();
+    let repository = FaultyRepository::new(MemoryRepository::new(), faults.clone());
+    let mut cluster = repository.insert(Cluster::new(view().spec().clone())).await.unwrap();
+    cluster.live_run = Some("run".into());
+    for (how, version) in [(How::FailBefore, 1), (How::FailAfter, 2)] {
+        faults.clear();
+        faults.inject(On::UpdateRecord, When::Always, how);
+        let failed = repository.update(1, cluster.clone()).await.unwrap_err();
+        assert!(matches!(failed, RepositoryError::Store { .. }), "{failed}");
+        assert_eq!(repository.get(cluster.name()).await.unwrap().unwrap().version, version);
+    }
 }

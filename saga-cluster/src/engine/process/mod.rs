@@ -35,7 +35,8 @@ use crate::model::{ClusterName, Doomed, Node, NodeToken};
 use crate::node::{self, Connection, LOG, NodeArgs};
 
 const POLL: Duration = Duration::from_millis(10);
-/// How long a machine that is only looked at has to answer.
+/// How long a machine has to answer one question. Short, because what is asked may be a stale address that is someone
+/// else's by now; whoever waits for a machine asks again.
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Makes machines that are processes, under one directory.
@@ -50,7 +51,7 @@ pub struct ProcessEngine {
 
 impl ProcessEngine {
     /// An engine that keeps its machines under `root`, and runs `program` with the arguments of
-    /// [`NodeArgs`](crate::node::NodeArgs) for each. Engines with the same root see the same machines.
+    /// [`NodeArgs`] for each. Engines with the same root see the same machines.
     ///
     /// # Errors
     /// [`EngineError`] (rejected), if the directory cannot be made, or its path is not Unicode, or there is no `/proc`.
@@ -149,7 +150,7 @@ impl ProcessEngine {
     async fn ready(&self, node: &NodeArgs, process: JoinHandle<io::Result<ExitStatus>>) -> Result<Node, EngineError> {
         let started = Instant::now();
         loop {
-            if let Some(address) = answers(node, self.ready_within).await {
+            if let Some(address) = answers(node, LOOK_PATIENCE).await {
                 return Ok(Node { name: node.name.clone(), token: node.token.clone(), address });
             }
             // Our process may have found another one on the directory, which then is the machine.

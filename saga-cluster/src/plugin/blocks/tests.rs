@@ -132,6 +132,33 @@ async fn a_decommissioned_node_is_destroyed_and_no_block_is_lost() {
     assert_eq!(store.playground.processes(), 0);
 }
 
+/// Users read and write on while a node is emptied: no block is ever missing, and none lands where it would be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_are_served_while_a_node_is_decommissioned() {
+    let store = Store::new().await;
+    let (finished, mut is_finished) = tokio::sync::watch::channel(false);
+    let client = store.client();
+    let user = tokio::spawn(async move {
+        let mut written = 0;
+        while !*is_finished.borrow_and_update() || written == 0 {
+            for i in 0..BLOCKS {
+                let block = client.get(&key(i)).await.unwrap();
+                assert_eq!(block.as_deref(), Some(content(i).as_bytes()), "block {i}");
+            }
+            client.put(&key(BLOCKS + written), content(BLOCKS + written).as_bytes()).await.unwrap();
+            written += 1;
+        }
+        written
+    });
+    let proofs = BlocksPlugin::new().decommission(&store.view(), store.leaving(), &Quiet).await.unwrap();
+    for proof in proofs {
+        assert_eq!(store.blocks_at(&proof.node().name).await, 0);
+    }
+    finished.send(true).unwrap();
+    let written = user.await.unwrap();
+    assert_eq!(store.client().list().await.unwrap().len(), BLOCKS + written);
+}
+
 #[tokio::test]
 async fn an_undecommissioned_node_takes_its_blocks_with_it() {
     let mut store = Store::new().await;
