@@ -210,3 +210,49 @@ async fn a_node_whose_directory_was_removed_ends() {
         tokio::time::sleep(POLL).await;
     }
 }
+
+const COORDINATOR_ROOT: &str = "SAGA_CLUSTER_TEST_COORDINATOR_ROOT";
+
+/// Not a test: a coordinator that makes machines until it is killed, if its environment says so.
+#[tokio::test]
+async fn this_is_a_coordinator() {
+    let Some(root) = std::env::var_os(COORDINATOR_ROOT) else { return };
+    let engine = engine(Path::new(&root));
+    for i in 1.. {
+        engine.create(&order(&format!("w-{i}"))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn machines_of_a_killed_coordinator_are_found_and_destroyed() {
+    let playground = Playground::new();
+    let mut coordinator = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "engine::process::tests::this_is_a_coordinator"])
+        .env(COORDINATOR_ROOT, playground.engine.root())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while playground.processes() < 3 {
+        assert!(started.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(POLL).await;
+    }
+    // At an arbitrary moment of making a machine: some answer, the last one may not.
+    coordinator.kill().unwrap();
+    coordinator.wait().unwrap();
+    let engine = playground.another_engine();
+    let cluster = order("w-1").cluster;
+    let machines = engine.list(&cluster).await.unwrap();
+    assert!(machines.len() >= 3);
+    assert_eq!(engine.create(&order("w-1")).await.unwrap().token, machines[0].token, "adopted");
+    for machine in &machines {
+        engine.destroy(&Doomed::with_its_cluster(machine)).await.unwrap();
+    }
+    // A process that the coordinator had begun to start may show up late, find no directory, and end.
+    let started = Instant::now();
+    while !engine.list(&cluster).await.unwrap().is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(POLL).await;
+    }
+    assert_eq!(playground.processes(), 0);
+}
