@@ -1,0 +1,25 @@
+//! What a cluster is: its spec, its record, its nodes, its lifecycle, and the proofs that let a node be destroyed.
+//!
+//! Nothing here does I/O. [`plan_scale`] chooses nodes, [`Status`] draws the lifecycle, and [`Doomed`] is the only
+//! thing that an engine accepts to destroy.
+
+mod cluster;
+mod label;
+mod node;
+pub mod proof;
+mod scale;
+mod spec;
+mod status;
+mod timestamp;
+
+pub use cluster::{Cluster, ClusterId};
+pub use label::{ClusterName, GroupName, InvalidName, KindName, MAX_NAME_LENGTH};
+pub use node::{InvalidToken, MAX_TOKEN_LENGTH, NewNode, Node, NodeName, NodeToken};
+pub use proof::{Decommissioned, Doomed, Leaving};
+pub use scale::{ScaleError, ScalePlan, ScaleProblem, ScaleRequest, plan_scale};
+pub use spec::{ClusterSpec, MAX_GROUPS, MAX_NODES, NodeGroup, Settings, SpecError, SpecProblem};
+pub use status::{IllegalTransition, Status};
+pub use timestamp::Timestamp;
+
+#[cfg_attr(not(test), allow(unused_imports, reason = "the scale saga is its only user"))]
+pub(crate) use proof::ProofRecord;

@@ -1,0 +1,39 @@
+//! What a long operation has from whoever asked for it.
+
+use std::future::pending;
+
+use async_trait::async_trait;
+
+use crate::model::NodeName;
+
+/// Lets a long operation tell how far it is, and see that it is no longer wanted.
+///
+/// An operation that sees a cancellation stops at the next safe point and returns an error.
+#[async_trait]
+pub trait OpContext: Send + Sync {
+    /// Tells that `done` of `total` parts of the work on a node are done. For people; nothing hangs on it.
+    fn report(&self, node: &NodeName, done: u64, total: u64);
+
+    /// Whether the operation is no longer wanted.
+    fn is_cancelled(&self) -> bool;
+
+    /// Waits until the operation is no longer wanted.
+    async fn cancelled(&self);
+}
+
+/// A context that tells nobody, and is never cancelled.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+#[async_trait]
+impl OpContext for Quiet {
+    fn report(&self, _: &NodeName, _: u64, _: u64) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    async fn cancelled(&self) {
+        pending().await
+    }
+}
