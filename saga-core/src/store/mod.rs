@@ -4,6 +4,14 @@
 //! nothing of what the records mean. The trait is batch-first: the committer gathers what all runs have to write and
 //! hands it over in one call, so that one sync serves many runs.
 
+mod head;
+mod memory;
+#[cfg(feature = "sled")]
+mod sled;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +19,8 @@ use async_trait::async_trait;
 use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
 use crate::journal::EncodedRecord;
 use crate::plan::Fingerprint;
+
+pub use self::memory::{Fault, Faults, MemoryStore};
 
 /// Where a run stands, as far as a store needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -445,7 +455,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::UnknownRun`], [`StoreError::NotEnded`], or what writing can fail with.
     async fn delete(&self, run: &RunId) -> Result<(), StoreError>;
 
-    /// Deletes at most `limit` runs that ended before the given time, oldest id first, and says how many it deleted.
+    /// Deletes at most `limit` runs that ended before the given time, those that ended first before others, and says how
+    /// many it deleted. The time of a run's end is its [`RunSummary::updated_at`].
     ///
     /// # Errors
     ///

@@ -1,0 +1,303 @@
+//! A store in memory: the reference of what a store does, and the store of tests.
+
+mod faults;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+pub use self::faults::{Fault, Faults};
+use self::faults::{FaultState, Turn};
+use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
+use crate::journal::EncodedRecord;
+use crate::store::head::{self, Head};
+use crate::store::{Append, Claim, ClaimError, Page, Query, Refused, RunSummary, Store, StoreError};
+
+/// The largest record that [`MemoryStore`] takes: the limit of the sled store, so that a test meets it too.
+const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
+
+/// A store that lives as long as its handles do.
+///
+/// It does all that [`Store`] promises, but for outliving the process: what it calls durable is what outlives a
+/// *coordinator*. Clones are handles on one store, so a test can drop one coordinator and start the next on a clone.
+/// Leases follow tokio's clock, so they expire under paused time. [`faults`](Self::faults) makes it fail on purpose.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), saga_core::store::StoreError> {
+/// use saga_core::store::{MemoryStore, Query, Store};
+/// let store = MemoryStore::new();
+/// assert!(store.list(&Query::default()).await?.runs.is_empty());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    /// Which life of the store this handle belongs to; see [`MemoryStore::reopen`].
+    life: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    runs: Mutex<Runs>,
+    faults: FaultState,
+}
+
+#[derive(Debug, Default)]
+struct Runs {
+    by_id: BTreeMap<RunId, Run>,
+    keys: HashMap<ExclusiveKey, RunId>,
+}
+
+#[derive(Debug)]
+struct Run {
+    head: Head,
+    records: Vec<EncodedRecord>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The means to make this store fail, and to count what it is asked.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        Faults::new(Arc::clone(&self.shared))
+    }
+
+    /// The store as a new process would find it: with all that is durable, with no lease.
+    ///
+    /// Every handle from before is dead from now on: its calls never return, as those of a process that was killed never
+    /// do. Planned crashes, holds and a poisoning end with the life that they were meant for; the counts go on.
+    #[must_use]
+    pub fn reopen(&self) -> Self {
+        for run in self.runs().by_id.values_mut() {
+            let epoch = run.head.summary().epoch;
+            run.head.release(epoch);
+        }
+        Self { shared: Arc::clone(&self.shared), life: self.shared.faults.next_life() }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.shared.runs()
+    }
+
+    /// Waits for ever if this handle's life is over, and fails if the store is poisoned or closed.
+    async fn alive(&self) -> Result<(), StoreError> {
+        self.shared.faults.alive(self.life).await
+    }
+}
+
+impl Shared {
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        // A panic in between leaves no append half done: each is checked first, then taken as a whole.
+        self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Runs {
+    fn append(&mut self, append: &Append, now: Instant) -> Result<(), Refused> {
+        head::check_form(append, MAX_RECORD_BYTES)?;
+        let run = append.run.clone();
+        match (&append.start, self.by_id.get_mut(&append.run)) {
+            (Some(_), Some(_)) => return Err(Refused::Exists { run }),
+            (None, None) => return Err(Refused::UnknownRun { run }),
+            (None, Some(found)) => {
+                found.head.check(append)?;
+                found.head.advance(append);
+                found.records.extend_from_slice(&append.records);
+            }
+            (Some(new), None) => {
+                if let Some((key, holder)) = new.key.as_ref().and_then(|key| self.keys.get_key_value(key)) {
+                    return Err(Refused::KeyHeld { key: key.clone(), holder: holder.clone() });
+                }
+                if let Some(key) = &new.key {
+                    self.keys.insert(key.clone(), run.clone());
+                }
+                let head = Head::start(append, new, now);
+                self.by_id.insert(run, Run { head, records: append.records.clone() });
+            }
+        }
+        self.free_key_if_ended(&append.run);
+        Ok(())
+    }
+
+    fn free_key_if_ended(&mut self, run: &RunId) {
+        let Some(found) = self.by_id.get(run).filter(|found| found.head.status().is_ended()) else { return };
+        if let Some(key) = &found.head.summary().key {
+            // Not if the key went to another run meanwhile.
+            if self.keys.get(key) == Some(run) {
+                self.keys.remove(key);
+            }
+        }
+    }
+
+    fn delete(&mut self, run: &RunId) -> Result<(), StoreError> {
+        match self.by_id.get(run) {
+            None => Err(StoreError::UnknownRun { run: run.clone() }),
+            Some(found) if !found.head.status().is_ended() => Err(StoreError::NotEnded { run: run.clone() }),
+            Some(_) => {
+                self.by_id.remove(run);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        self.alive().await?;
+        let faults = &self.shared.faults;
+        faults.unheld(self.life).await?;
+        let (answers, turn) = {
+            // One lock over the decision to fail and the effect, so that the k-th append is the k-th for everybody.
+            let mut runs = self.runs();
+            let turn = faults.before_append(self.life, batch.len())?;
+            if turn == Turn::Crash {
+                (Vec::new(), turn)
+            } else {
+                let now = Instant::now();
+                let answers: Vec<_> = batch.iter().map(|append| runs.append(append, now)).collect();
+                let taken = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+                let (appends, records) =
+                    taken.fold((0, 0), |(appends, records), (append, _)| (appends + 1, records + append.records.len()));
+                (answers, faults.after_append(appends, records))
+            }
+        };
+        match turn {
+            Turn::Go => Ok(answers),
+            Turn::Crash => std::future::pending().await,
+            Turn::Lose => {
+                Err(StoreError::Unavailable { message: "injected: the answer was lost".into(), source: None })
+            }
+        }
+    }
+
+    async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError> {
+        self.alive().await?;
+        let runs = self.runs();
+        let found = runs.by_id.get(run).ok_or_else(|| StoreError::UnknownRun { run: run.clone() })?;
+        let from = usize::try_from(after.0).unwrap_or(usize::MAX).min(found.records.len());
+        Ok(found.records[from..].iter().take(limit).cloned().collect())
+    }
+
+    async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
+        self.alive().await?;
+        Ok(self.runs().by_id.get(run).map(|found| found.head.view(Instant::now())))
+    }
+
+    async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
+        self.alive().await?;
+        Ok(self.runs().keys.get(key).cloned())
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        self.alive().await?;
+        let (runs, now) = (self.runs(), Instant::now());
+        let after = query.after.clone().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let mut found = runs
+            .by_id
+            .range((after, std::ops::Bound::Unbounded))
+            .map(|(_, run)| &run.head)
+            .filter(|head| query.matches(head.summary()));
+        let page: Vec<_> = found.by_ref().take(query.limit.max(1)).map(|head| head.view(now)).collect();
+        let next = found.next().and_then(|_| page.last().map(|last| last.run.clone()));
+        Ok(Page { runs: page, next })
+    }
+
+    async fn claim(
+        &self,
+        worker: &WorkerId,
+        sagas: &[(SagaName, u32)],
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.alive().await?;
+        let (mut runs, now) = (self.runs(), Instant::now());
+        let claimable = runs.by_id.values_mut().map(|run| &mut run.head).filter(|head| head.is_claimable(sagas, now));
+        let claim = |head: &mut Head| {
+            head.claim(worker, lease, now);
+            Claim { summary: head.view(now) }
+        };
+        Ok(claimable.take(limit).map(claim).collect())
+    }
+
+    async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError> {
+        self.alive().await?;
+        let (mut runs, now) = (self.runs(), Instant::now());
+        let head = match runs.by_id.get_mut(run) {
+            None => return Err(ClaimError::UnknownRun { run: run.clone() }),
+            Some(found) => &mut found.head,
+        };
+        if head.status().is_ended() {
+            return Err(ClaimError::Ended { run: run.clone() });
+        }
+        if let Some(owner) = head.held_from(worker, now) {
+            return Err(ClaimError::Held { run: run.clone(), owner });
+        }
+        head.claim(worker, lease, now);
+        Ok(Claim { summary: head.view(now) })
+    }
+
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.alive().await?;
+        let (mut runs, now) = (self.runs(), Instant::now());
+        let mut lost = Vec::new();
+        for (run, epoch) in held {
+            if !runs.by_id.get_mut(run).is_some_and(|found| found.head.renew(worker, *epoch, lease, now)) {
+                lost.push(run.clone());
+            }
+        }
+        Ok(lost)
+    }
+
+    async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
+        self.alive().await?;
+        let mut runs = self.runs();
+        for (run, epoch) in held {
+            if let Some(found) = runs.by_id.get_mut(run) {
+                found.head.release(*epoch);
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, run: &RunId) -> Result<(), StoreError> {
+        self.alive().await?;
+        self.runs().delete(run)
+    }
+
+    async fn prune(&self, ended_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.alive().await?;
+        let mut runs = self.runs();
+        let mut ended: Vec<_> = runs
+            .by_id
+            .iter()
+            .map(|(run, found)| (found.head.summary().updated_at, found.head.status(), run))
+            .filter(|(at, status, _)| status.is_ended() && *at < ended_before)
+            .map(|(at, _, run)| (at, run.clone()))
+            .collect();
+        ended.sort_unstable();
+        ended.truncate(limit);
+        for (_, run) in &ended {
+            runs.by_id.remove(run);
+        }
+        Ok(ended.len())
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.shared.faults.close(self.life);
+        Ok(())
+    }
+}
