@@ -173,6 +173,12 @@ impl<T> Outcome<T> {
         matches!(self, Self::Completed(_))
     }
 
+    /// Whether the run waits for an operator.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        matches!(self, Self::Halted(_) | Self::Stuck(_))
+    }
+
     /// Why the run did not complete, where there is a cause.
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {

@@ -54,7 +54,14 @@ impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
     }
 
     async fn rest(&self) -> Result<Outcome<Payload>, OutcomeError> {
-        let mut following = self.core.registry.get(&self.run).map(|entry| entry.progress).or(self.following.clone());
+        let mut following = self.core.registry.get(&self.run).map(|entry| entry.progress);
+        if following.is_none() {
+            // What this handle saw last is the end, unless an operator has moved the run on since.
+            following = self.following.clone().filter(|seen| match &*seen.borrow() {
+                Progress::Settled(end) => !end.is_resting(),
+                _ => true,
+            });
+        }
         if let Some(following) = &mut following {
             loop {
                 match following.borrow_and_update().clone() {
