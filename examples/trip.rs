@@ -108,20 +108,14 @@ async fn charge_card(
     Ok(receipt)
 }
 
-async fn refund(
-    ctx: Ctx<Agency>,
-    undo: Undo<(TripRequest, Hotel, Flight), Receipt>,
-) -> Result<(), StepError> {
+async fn refund(ctx: Ctx<Agency>, undo: Undo<(TripRequest, Hotel, Flight), Receipt>) -> Result<(), StepError> {
     if let Some(receipt) = undo.output {
         ctx.cancel(&receipt.number);
     }
     Ok(())
 }
 
-async fn send_confirmation(
-    ctx: Ctx<Agency>,
-    (trip, receipt): (TripRequest, Receipt),
-) -> Result<Receipt, StepError> {
+async fn send_confirmation(ctx: Ctx<Agency>, (trip, receipt): (TripRequest, Receipt)) -> Result<Receipt, StepError> {
     if !*ctx.mail_server_is_up.lock().expect("no panics in here") {
         println!("    ! the mail server hangs up in the middle");
         return Err(StepError::failed("the mail server hung up; who knows whether the mail went out"));
