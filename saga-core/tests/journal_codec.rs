@@ -82,9 +82,7 @@ fn event() -> impl Strategy<Value = Event> {
     ];
     let verb = prop_oneof![
         Just(Verb::Retry),
-        // `null` is left out: see `a_skip_with_the_output_null_comes_back`.
-        (item(), prop::option::of(payload().prop_filter("null", |output| *output != Payload::null())))
-            .prop_map(|(of, output)| Verb::Skip { of, output }),
+        (item(), prop::option::of(payload())).prop_map(|(of, output)| Verb::Skip { of, output }),
         Just(Verb::RollBack),
         Just(Verb::Abandon),
     ];
@@ -154,7 +152,6 @@ proptest! {
 
 /// A step without output is skipped with the output `null`, and that must not read as no output at all.
 #[test]
-#[ignore = "`Verb::Skip::output` needs a `deserialize_with` that tells `null` from a field that is not there"]
 fn a_skip_with_the_output_null_comes_back() {
     let verb = Verb::Skip { of: ItemRef::new(StepIndex(0), 0), output: Some(Payload::null()) };
     let event = Event::Operated { verb, by: Actor::new("anna", "settled by hand") };
@@ -383,15 +380,6 @@ fn format_1_is_read_and_written_as_ever() {
         assert_eq!(line(name, &EncodedRecord::encode(record)), **expected, "{name}: it is written as other bytes");
     }
     assert_eq!(lines.len(), samples.len(), "a line for each sample");
-}
-
-/// Prints the fixture, to begin a new one: `cargo test --test journal_codec print -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints, and checks nothing"]
-fn print_fixture() {
-    for (name, record) in samples() {
-        println!("{}", line(name, &EncodedRecord::encode(&record)));
-    }
 }
 
 /// Every variant is among the samples: a new one does not compile here until somebody has added it to both.
