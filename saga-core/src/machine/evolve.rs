@@ -284,9 +284,23 @@ impl Fold<'_> {
     /// An attempt failed, and all that can be known of it is known.
     fn settle_failure(&mut self, of: ItemRef, retry_at: Option<Timestamp>) {
         match retry_at {
-            Some(at) if self.state.may_try(self.plan, of.step) => self.set_phase(of, ItemPhase::Scheduled(at)),
+            Some(at) if self.state.may_try(self.plan, of.step) => {
+                let crowded = self.state.steps[of.step.at()].taken > places(self.plan.step(of.step).shape);
+                if crowded && at <= self.at {
+                    self.wait_for_place(of);
+                } else {
+                    self.set_phase(of, ItemPhase::Scheduled(at));
+                }
+            }
             _ => self.fail(of),
         }
+    }
+
+    /// An item is to be tried as soon as its fan-out has a place for it.
+    pub(super) fn wait_for_place(&mut self, of: ItemRef) {
+        self.set_phase(of, ItemPhase::Waiting);
+        let next = &mut self.state.steps[of.step.at()].next_item;
+        *next = of.item.min(*next);
     }
 
     /// An item failed for good, under the policy now in force.
@@ -357,15 +371,7 @@ impl Fold<'_> {
                 if step.taken >= places {
                     break;
                 }
-                let ask = item.attempts > 0 && item.effect == Effect::Unknown && self.plan.step(index).probed;
-                let of = ItemRef::new(index, next);
-                if ask {
-                    // It is tried anew because an operator wants it, who may have settled it by hand.
-                    self.set_phase(of, ItemPhase::Probing(Some(Timestamp(0))));
-                    self.state.agenda.probes.push_back(of);
-                } else {
-                    self.set_phase(of, ItemPhase::Scheduled(Timestamp(0)));
-                }
+                self.set_phase(ItemRef::new(index, next), ItemPhase::Scheduled(Timestamp(0)));
             }
             self.state.steps[index.at()].next_item += 1;
         }
@@ -395,9 +401,7 @@ impl Fold<'_> {
     /// A scheduled attempt will not be made.
     fn give_up(&mut self, of: ItemRef) {
         if self.state.item(of).is_some_and(|item| item.attempts == 0) {
-            self.set_phase(of, ItemPhase::Waiting);
-            let next = &mut self.state.steps[of.step.at()].next_item;
-            *next = of.item.min(*next);
+            self.wait_for_place(of);
         } else {
             self.fail(of);
         }

@@ -1,6 +1,6 @@
 //! An operator moves a resting run on.
 
-use crate::id::{ItemRef, StepIndex};
+use crate::id::{ItemRef, StepIndex, Timestamp};
 use crate::journal::{Actor, Rest, Verb};
 use crate::machine::evolve::{Fallible, Fold, ensure};
 use crate::machine::state::{Effect, ItemPhase, Phase};
@@ -38,6 +38,7 @@ impl Fold<'_> {
         self.state.phase = Phase::RollingBack;
         let stuck = std::mem::take(&mut self.state.stuck);
         for of in &stuck {
+            self.state.failed.remove(of);
             self.renew(*of);
         }
         // They take their turns: more items may have failed, one after the other, than may be at work together.
@@ -90,10 +91,12 @@ impl Fold<'_> {
             ItemPhase::Failed => {
                 item.failures = 0;
                 item.patient = item.patient && rolling_back;
-                self.state.failed.remove(&of);
-                self.set_phase(of, ItemPhase::Waiting);
-                let next = &mut self.state.steps[of.step.at()].next_item;
-                *next = of.item.min(*next);
+                if item.effect == Effect::Unknown && self.plan.step(of.step).probed {
+                    // The operator may have settled it by hand. Asking needs no place.
+                    self.set_phase(of, ItemPhase::Probing(Some(Timestamp(0))));
+                } else {
+                    self.wait_for_place(of);
+                }
             }
             _ => {}
         }

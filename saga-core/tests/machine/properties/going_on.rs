@@ -43,7 +43,7 @@ fn a_fan_out_never_exceeds_its_concurrency() {
         history.turns.iter().try_for_each(|turn| {
             let mut busy = BTreeMap::new();
             for command in &turn.outstanding {
-                if let Command::Run { of, .. } | Command::Undo { of, .. } | Command::Probe { of } = command {
+                if let Command::Run { of, .. } | Command::Undo { of, .. } = command {
                     *busy.entry(of.step).or_insert(0) += 1;
                 }
             }

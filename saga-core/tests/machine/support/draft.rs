@@ -147,9 +147,9 @@ impl Draft {
         let mut draft = Self::new();
         let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
         for at in 0..=tape.below(names.len()) {
-            let after: Vec<&str> = names[..at].iter().copied().filter(|_| tape.chance(35)).collect();
-            draft = match tape.below(4) {
-                0 => draft.compensable(names[at], &after).undo_attempts(1 + tape.below(3) as u32),
+            let after: Vec<&str> = names[..at].iter().copied().filter(|_| tape.chance(40)).collect();
+            draft = match tape.below(6) {
+                0 | 4 => draft.compensable(names[at], &after).undo_attempts(1 + tape.below(3) as u32),
                 1 => draft.read_only(names[at], &after),
                 2 => draft.non_compensable(names[at], &after),
                 _ => draft.forward(names[at], &after).patience(1 + tape.below(3) as u32),
@@ -166,7 +166,7 @@ impl Draft {
                 draft = draft.probed();
             }
         }
-        draft.guarded = tape.chance(40);
+        draft.guarded = tape.chance(50);
         draft.finalized = tape.chance(40);
         draft
     }

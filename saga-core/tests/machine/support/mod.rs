@@ -28,7 +28,7 @@ fn cases() -> u32 {
 pub fn for_all_tapes(property: impl Fn(Tape) -> Check) {
     let config = Config { cases: cases(), failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let tapes = proptest::collection::vec(proptest::num::u32::ANY, 0..300);
+    let tapes = proptest::collection::vec(proptest::num::u32::ANY, 0..600);
     let result = runner.run(&tapes, |values| property(Tape::new(values)).map_err(TestCaseError::fail));
     if let Err(error) = result {
         panic!("{error}");

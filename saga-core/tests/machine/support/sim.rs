@@ -99,12 +99,12 @@ impl History {
         let plan = draft.clone().plan();
         let state = State::new(&plan);
         let mood = Mood {
-            fails: tape.pick(&[0, 5, 20, 50]),
-            undo_fails: tape.pick(&[0, 10, 50]),
-            crash: tape.pick(&[0, 2, 10]),
+            fails: tape.pick(&[0, 10, 20, 40]),
+            undo_fails: tape.pick(&[0, 20, 60]),
+            crash: tape.pick(&[0, 2, 8]),
             lost: tape.pick(&[0, 0, 5]),
             batch: tape.pick(&[0, 20]),
-            meddle: tape.pick(&[0, 2, 6]),
+            meddle: tape.pick(&[0, 4, 12]),
         };
         let it = History {
             draft,
@@ -340,7 +340,11 @@ impl Sim<'_> {
                 };
                 Observation::Undo { of, attempt, result }
             }
-            Command::AskGuard => return Some(Observation::Guard { gone: self.it.world.gone }),
+            Command::AskGuard => {
+                // What makes actions fail is, now and then, that their subject has vanished.
+                self.it.world.gone |= self.tape.chance(25);
+                return Some(Observation::Guard { gone: self.it.world.gone });
+            }
             Command::Finalize => {
                 if self.tape.chance(20) {
                     return Some(Observation::Finalizer { result: Err((failure(FailureKind::Failed), None)) });
