@@ -7,6 +7,7 @@ mod outcome;
 mod payload;
 mod policy;
 
+pub mod forecast;
 pub mod journal;
 pub mod machine;
 pub mod plan;

@@ -143,7 +143,7 @@ fn must_ask_guard(plan: &Plan, state: &State) -> bool {
 }
 
 fn next_start(plan: &Plan, state: &State) -> Option<Event> {
-    let step = *state.agenda.starts.front()?;
+    let step = *state.agenda.starts.first()?;
     let items = match plan.step(step).shape {
         Shape::Single => None,
         Shape::Each { .. } => Some(count(state.elements_of(plan, step).len())),

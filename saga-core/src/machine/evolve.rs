@@ -200,11 +200,7 @@ impl Fold<'_> {
         let this = &mut self.state.steps[step.at()];
         this.started = true;
         this.elements = elements;
-        if self.state.agenda.starts.front() == Some(&step) {
-            self.state.agenda.starts.pop_front();
-        } else {
-            self.state.agenda.starts.retain(|start| *start != step);
-        }
+        self.state.agenda.starts.remove(&step);
         match shape {
             Shape::Single => {
                 let mut item = Item::new(ItemPhase::Waiting);
@@ -353,7 +349,7 @@ impl Fold<'_> {
             let waiting = &mut self.state.steps[dependent.at()];
             waiting.waiting_on -= 1;
             if waiting.waiting_on == 0 && self.may_start(*dependent) {
-                self.state.agenda.starts.push_back(*dependent);
+                self.state.agenda.starts.insert(*dependent);
             }
         }
         self.forward_finished(index);
@@ -411,7 +407,7 @@ impl Fold<'_> {
         for index in self.plan.order() {
             let step = &self.state.steps[index.at()];
             if !step.started && step.waiting_on == 0 && self.may_start(*index) {
-                self.state.agenda.starts.push_back(*index);
+                self.state.agenda.starts.insert(*index);
             }
         }
     }

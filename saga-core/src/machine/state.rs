@@ -184,7 +184,7 @@ impl Step {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Agenda {
     /// Steps that may start.
-    pub(super) starts: VecDeque<StepIndex>,
+    pub(super) starts: BTreeSet<StepIndex>,
     /// Items whose probe is to be asked.
     pub(super) probes: VecDeque<ItemRef>,
     /// The guard was asked, and has not answered.
