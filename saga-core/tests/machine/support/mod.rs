@@ -3,6 +3,7 @@
 mod draft;
 mod ledger;
 mod sim;
+mod story;
 mod tape;
 mod world;
 
@@ -11,6 +12,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 pub use draft::Draft;
 pub use ledger::Ledger;
 pub use sim::{History, Turn, failure, output, run_started};
+pub use story::Story;
 pub use tape::Tape;
 
 pub type Check = Result<(), String>;
