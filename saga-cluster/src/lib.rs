@@ -16,6 +16,7 @@ pub mod model;
 pub mod node;
 pub mod plugin;
 pub mod repository;
+mod saga;
 pub mod service;
 pub mod testing;
 
