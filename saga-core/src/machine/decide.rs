@@ -95,7 +95,7 @@ fn next_event(plan: &Plan, state: &State, now: Timestamp) -> Option<Event> {
 fn next_forward(plan: &Plan, state: &State, now: Timestamp) -> Option<Event> {
     if let Some(of) = state.surfaced {
         let step = plan.step(of.step).name.clone();
-        let error = state.item_error(of).cloned().unwrap_or_else(|| no_error());
+        let error = state.item_error(of).cloned().unwrap_or_else(no_error);
         return Some(Event::AbortBegan { cause: Cause::StepFailed { step, of, error } });
     }
     if state.remaining == 0 {
@@ -114,7 +114,7 @@ fn next_draining(plan: &Plan, state: &State, now: Timestamp) -> Option<Event> {
             return None;
         }
         let at = *state.halting.first()?;
-        let error = state.item_error(at).cloned().unwrap_or_else(|| no_error());
+        let error = state.item_error(at).cloned().unwrap_or_else(no_error);
         return Some(Event::Rested { rest: Rest::Halted { at, error } });
     }
     if let Some(event) = next_due(state, now) {
