@@ -60,7 +60,7 @@ async fn a_group_can_be_added_and_is_not_if_its_nodes_cannot_be_made() {
     world.faults.clear();
     let done = end(&service.scale(&demo(), request(), ada()).await.unwrap()).await;
     assert_eq!(done.verdict, Verdict::Done);
-    assert_eq!(world.machines(), ["w-1", "w-2", "w-3", "x-1", "y-1", "y-2"]);
+    assert_eq!(world.machines(), ["w-1", "w-2", "w-3", "x-1", "y-3", "y-4"]);
 }
 
 /// Stage 1: cluster in error. No node is deleted.

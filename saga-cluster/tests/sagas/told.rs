@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use saga_cluster::model::Status;
 use saga_cluster::service::{NodeState, OperationEnd, OperationKind, PhaseState, Progress, ProgressKind, Verdict};
-use saga_cluster::testing::{How, On};
+use saga_cluster::testing::{How, On, When};
 use saga_core::store::RunStatus;
 
 use crate::world::*;
@@ -20,8 +20,12 @@ fn phases(told: &[Progress]) -> Vec<String> {
 async fn progress_is_told_from_the_beginning_to_the_end() {
     let world = World::new();
     let service = world.with_cluster().await;
+    world.faults.inject(On::Create, When::NodeFirst("x-2".parse().unwrap(), 1), How::HangBefore);
     let scale = service.scale(&demo(), both_ways(), ada()).await.unwrap();
-    let told: Vec<Progress> = in_time(scale.progress().try_collect()).await.unwrap();
+    let told = scale.progress();
+    world.faults.until_something_hangs().await;
+    world.faults.release();
+    let told: Vec<Progress> = in_time(told.try_collect()).await.unwrap();
     let mut done = phases(&told);
     done.sort();
     assert_eq!(done, ["admit 2", "configure 2", "create 2", "decommission 2", "start 2", "terminate 2"]);
@@ -32,7 +36,7 @@ async fn progress_is_told_from_the_beginning_to_the_end() {
         })
     };
     assert!(node("w-3", NodeState::Done) && node("x-2", NodeState::Started) && node("x-2", NodeState::Done));
-    assert!(node("w-2", NodeState::Progress { done: 1, total: 1 }), "what the plugin reports is told too");
+    assert!(node("x-2", NodeState::Progress { done: 1, total: 1 }), "what the plugin reports is told too");
     let last = &told.last().unwrap().what;
     assert_eq!(*last, ProgressKind::Note { text: "done".into() });
 
