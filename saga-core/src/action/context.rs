@@ -188,14 +188,21 @@ impl<App> Ctx<App> {
     ///     let every = Duration::from_secs(2);
     ///     Ok(ctx.poll(every, Duration::from_secs(300), async || Ok(ctx.address(&machine).await?)).await?)
     /// }
+    /// # let mut saga = saga_core::Saga::<Cloud, String>::builder("wait", 1);
+    /// # let machine = saga.input();
+    /// # saga.step("wait", machine, wait_for_address).nothing_to_undo();
     /// ```
+    ///
+    /// A question that changes what it captures is a closure that returns a future: `|| { asked += 1; async { … } }`.
     ///
     /// # Errors
     ///
     /// [`PollError::TimedOut`], [`PollError::Cancelled`], [`PollError::SubjectGone`], or the error of the question.
-    pub async fn poll<T, F>(&self, interval: Duration, timeout: Duration, question: F) -> Result<T, PollError>
+    pub async fn poll<T, F, Fut>(&self, interval: Duration, timeout: Duration, mut question: F) -> Result<T, PollError>
     where
-        F: AsyncFn() -> Result<Option<T>, StepError>,
+        // Not `AsyncFnMut`: of its futures the compiler cannot tell that they are `Send`, as those of actions must be.
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Option<T>, StepError>>,
     {
         let asking = async {
             loop {

@@ -16,7 +16,7 @@ const PAGE: usize = 256;
 pub(super) fn events<App: Send + Sync + 'static>(
     follower: Follower<App>,
 ) -> impl Stream<Item = Result<Record, OutcomeError>> + Send + 'static {
-    let reading = Reading { follower, read: Seq::ZERO, page: VecDeque::new(), over: false };
+    let reading = Reading { follower, read: Seq::ZERO, page: VecDeque::new(), failed: None, over: false };
     futures::stream::unfold(reading, |mut reading| async move {
         let next = reading.next().await.transpose()?;
         reading.over |= next.is_err();
@@ -29,6 +29,7 @@ struct Reading<App> {
     follower: Follower<App>,
     read: Seq,
     page: VecDeque<Record>,
+    failed: Option<OutcomeError>,
     over: bool,
 }
 
@@ -39,14 +40,19 @@ impl<App: Send + Sync + 'static> Reading<App> {
                 self.read = record.seq;
                 return Ok(Some(record));
             }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
             if self.over {
                 return Ok(None);
             }
             // Looked at before reading: what is written after it is read by the next turn.
             let standing = self.follower.look().await;
             if let Err(unread) = self.read_page().await {
-                // Why the run is not followed any more says more than that the store is closed.
-                return Err(standing.err().unwrap_or(unread));
+                // Why the run is not followed any more says more than that the store is closed. It is told after what could
+                // be read.
+                self.failed = Some(standing.err().unwrap_or(unread));
+                continue;
             }
             if self.page.is_empty() {
                 // Only now: what is durable is told before that there is nothing more to come, or why.
