@@ -116,8 +116,9 @@ async fn a_finalizer_is_told_until_it_succeeds_and_last() {
     let input = saga.input();
     let a = saga.step("a", input, make).compensate(unmake);
     saga.finally(async |ctx: Ctx<World>, _: u32, end: Outcome<Payload>| {
-        assert!(end.is_completed());
+        ctx.note(format!("told: {end}"));
         ctx.note("told");
+        ctx.raise("told");
         match ctx.count("told") {
             1 => Err(StepError::failed("not now")),
             2 => Err(StepError::rejected("not now either")),
@@ -129,9 +130,11 @@ async fn a_finalizer_is_told_until_it_succeeds_and_last() {
     let coordinator = coordinator(&store, &world, &saga).await;
     let options = saga_core::StartOptions::new().key("k".parse().unwrap());
     let run = coordinator.start_with(&saga, 1, options).await.unwrap();
-    world.raise("any");
+    world.raised("told").await;
+    assert_eq!(coordinator.holder(&"k".parse().unwrap()).await.unwrap().as_ref(), Some(run.id()));
     run.cancel(ada()).await.unwrap();
-    assert_eq!(run.outcome().await.unwrap().is_completed(), world.count("told") == 4);
+    assert!(run.outcome().await.unwrap().is_completed(), "it is too late to cancel what is done");
+    assert_eq!((world.count("told"), world.count("told: completed")), (4, 4));
     assert_eq!(coordinator.holder(&"k".parse().unwrap()).await.unwrap(), None);
 }
 

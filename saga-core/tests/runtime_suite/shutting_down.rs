@@ -171,7 +171,7 @@ async fn a_shutdown_hands_over_at_once() {
     let driven = first.start_with(&saga, 1, id("driven")).await.unwrap();
     let queued = first.start_with(&saga, 1, id("queued")).await.unwrap();
     world.raised("a began").await;
-    first.shutdown(Shutdown::Park { grace: Duration::ZERO }).await.unwrap();
+    first.shutdown(Shutdown::Park { grace: Duration::from_secs(1) }).await.unwrap();
     for run in [&driven, &queued] {
         let summary = store.get(run.id()).await.unwrap().unwrap();
         assert_eq!((summary.status, summary.owner), (RunStatus::Running, None));
