@@ -67,7 +67,8 @@ fn diamond(ends: Ends) -> Saga<World, u32, u32> {
     let made = saga.step("made", input, in_parts).retry(RETRY).compensate(undo_parts);
     let list =
         saga.step("list", made, async |_: Ctx<World>, n: u32| Ok((0..n).collect::<Vec<u32>>())).nothing_to_undo();
-    let each = saga.for_each("each", list, flaky).concurrency(2).retry(RETRY).compensate(flaky_unmake);
+    let each =
+        saga.for_each("each", list, flaky).concurrency(2).retry(RETRY).undo_retry(RETRY).compensate(flaky_unmake);
     let probed = saga
         .step("probed", made, flaky)
         .probe(async |ctx: Ctx<World>, n: u32| {
