@@ -6,6 +6,7 @@
 //!   each;
 //! - [`plugin`]: makes machines a cluster. The [blocks plugin](plugin::BlocksPlugin) is a miniature block store, whose
 //!   data is really lost if one of its nodes is killed before it was decommissioned;
+//! - [`service`]: the clusters of one repository, and the operations on them;
 //! - [`node`]: what runs on a machine of the process engine;
 //! - [`testing`]: engines, plugins and repositories that fail on demand.
 
@@ -15,6 +16,8 @@ pub mod model;
 pub mod node;
 pub mod plugin;
 pub mod repository;
+mod saga;
+pub mod service;
 pub mod testing;
 
 pub use failure::{BoxError, FailureKind};

@@ -26,34 +26,46 @@ pub fn outcome(plan: &Plan, state: &State) -> Option<Outcome<Payload>> {
     })
 }
 
-/// Every item whose effect stands after a rollback.
+/// Every item whose effect stands after a rollback. One whose effect is unknown, and that nothing can undo, may stand: it
+/// is named too, for an empty list means that nothing is left.
 fn kept(plan: &Plan, state: &State) -> Vec<Place> {
+    let may_stand = |of: &ItemRef| match state.item_phase(*of) {
+        Some(ItemPhase::Succeeded) => true,
+        Some(ItemPhase::Failed) => state.effect(*of) == Effect::Unknown,
+        _ => false,
+    };
     started(plan, state)
         .filter(|of| plan.step(of.step).recovery != Recovery::ReadOnly)
-        .filter(|of| state.item_phase(*of) == Some(ItemPhase::Succeeded))
+        .filter(may_stand)
         .map(|of| place(plan, of))
         .collect()
 }
 
 /// Everything that is left behind: all of it, or only that which should not be.
 fn residue(plan: &Plan, state: &State, all: bool) -> Vec<Residue> {
-    let items = started(plan, state).filter_map(|of| left(plan, state, of).map(|why| (of, why)));
-    let unstarted = plan.order().iter().filter(|step| {
-        // Committed, but something that it depends on could not be finished.
-        !state.has_started(**step) && state.steps[step.at()].fate == Fate::Finished
-    });
-    let unstarted = unstarted.map(|step| (ItemRef::new(*step, 0), Left::Unfinished { error: None }));
-    items
-        .chain(unstarted)
-        .filter(|(_, why)| all || *why != Left::Stands)
-        .map(|(of, why)| Residue {
+    let items = started(plan, state).filter_map(|of| {
+        let why = left(plan, state, of)?;
+        Some(Residue {
             place: place(plan, of),
             why,
             input: state.item_input(plan, of),
             checkpoints: state.checkpoints(of).to_vec(),
             output: state.item_output(of).cloned(),
         })
-        .collect()
+    });
+    let unstarted = plan.order().iter().filter(|step| {
+        // Committed, but something that it depends on could not be finished.
+        !state.has_started(**step) && state.steps[step.at()].fate == Fate::Finished
+    });
+    let unstarted = unstarted.map(|step| Residue {
+        // A fan-out that has not started has no items yet.
+        place: Place { step: plan.step(*step).name.clone(), item: None },
+        why: Left::Unfinished { error: None },
+        input: state.resolve(&plan.step(*step).input),
+        checkpoints: Vec::new(),
+        output: None,
+    });
+    items.chain(unstarted).filter(|left| all || left.why != Left::Stands).collect()
 }
 
 fn left(plan: &Plan, state: &State, of: ItemRef) -> Option<Left> {

@@ -116,6 +116,16 @@ impl Head {
         }
     }
 
+    /// Takes over what was planned on a copy of this head, and is durable now. The lease may have been renewed or released
+    /// meanwhile, which stands, unless the run came to rest (and perhaps was set going again).
+    #[cfg(feature = "sled")]
+    pub(super) fn settle(&mut self, planned: &Self) {
+        self.summary = planned.summary.clone();
+        if planned.lease.is_none() {
+            self.lease = None;
+        }
+    }
+
     /// The head without its lease.
     pub(super) fn summary(&self) -> &RunSummary {
         &self.summary

@@ -1,0 +1,89 @@
+//! Starting a service.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use saga_core::Coordinator;
+use saga_core::store::Store;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::inner::Inner;
+use super::{Service, ServiceError};
+use crate::engine::Engine;
+use crate::model::Status;
+use crate::plugin::Plugin;
+use crate::repository::ClusterRepository;
+use crate::saga::{ClusterApp, Live, create, delete, scale};
+
+/// Builds a [`Service`].
+#[must_use = "nothing is resumed until `start` is called"]
+pub struct ServiceBuilder {
+    store: Arc<dyn Store>,
+    repository: Arc<dyn ClusterRepository>,
+    engines: BTreeMap<String, Arc<dyn Engine>>,
+    plugins: BTreeMap<String, Arc<dyn Plugin>>,
+}
+
+impl ServiceBuilder {
+    pub(super) fn new(store: impl Store, repository: impl ClusterRepository) -> Self {
+        Self {
+            store: Arc::new(store),
+            repository: Arc::new(repository),
+            engines: BTreeMap::new(),
+            plugins: BTreeMap::new(),
+        }
+    }
+
+    /// Makes an engine known, under the kind by which specs ask for it.
+    pub fn engine(mut self, kind: &str, engine: impl Engine) -> Self {
+        self.engines.insert(kind.to_owned(), Arc::new(engine));
+        self
+    }
+
+    /// Makes a plugin known, under the kind by which specs ask for it.
+    pub fn plugin(mut self, kind: &str, plugin: impl Plugin) -> Self {
+        self.plugins.insert(kind.to_owned(), Arc::new(plugin));
+        self
+    }
+
+    /// Starts the service, which resumes everything unfinished.
+    ///
+    /// # Errors
+    /// [`ServiceError::Recover`] or [`ServiceError::Repository`], if the store or the repository cannot be read.
+    pub async fn start(self) -> Result<Service, ServiceError> {
+        let (create, scale, delete) = match (create::saga(), scale::saga(), delete::saga()) {
+            (Ok(create), Ok(scale), Ok(delete)) => (create, scale, delete),
+            (Err(mistakes), ..) | (_, Err(mistakes), _) | (.., Err(mistakes)) => {
+                // The tests build all three; a build of this crate in which one does not is not released.
+                panic!("the sagas of this crate are sound: {mistakes}")
+            }
+        };
+        let app =
+            ClusterApp { repository: self.repository, engines: self.engines, plugins: self.plugins, live: Live::new() };
+        let coordinator = Coordinator::builder_shared(self.store, Arc::new(app))
+            .register(&create)
+            .register(&scale)
+            .register(&delete)
+            .start()
+            .await?;
+        let stop = CancellationToken::new();
+        let beginning = Mutex::default();
+        let inner = Arc::new(Inner { coordinator, create, scale, delete, beginning, stop: stop.clone() });
+        let service = Service::new(Arc::clone(&inner), stop);
+        for cluster in inner.repository().list().await?.clusters {
+            if matches!(cluster.status, Status::Creating | Status::Scaling | Status::Deleting) {
+                // At once, so that what goes on is known when this returns; later, if it cannot be mended yet.
+                let mended = {
+                    let _alone = inner.alone_on(cluster.name()).await;
+                    inner.repair(cluster.name()).await
+                };
+                if let Err(error) = mended {
+                    warn!(cluster = %cluster.name(), %error, "a cluster cannot be mended yet");
+                    inner.look_after(cluster.name());
+                }
+            }
+        }
+        Ok(service)
+    }
+}
