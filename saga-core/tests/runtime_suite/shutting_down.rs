@@ -238,3 +238,25 @@ async fn a_resting_run_is_not_in_the_way_of_a_shutdown() {
     coordinator.shutdown(Shutdown::Drain).await.unwrap();
     assert!(matches!(run.outcome().await, Ok(Outcome::Halted(_)) | Err(OutcomeError::Stopped(_))));
 }
+
+#[cfg(feature = "sled")]
+#[tokio::test]
+async fn a_run_goes_on_where_it_was_parked_on_the_embedded_store() {
+    use saga_core::store::SledStore;
+    let directory = tempfile::tempdir().unwrap();
+    let (world, saga) = (World::default(), gate());
+    let open = || SledStore::open(directory.path()).unwrap();
+    let first = Coordinator::builder(open(), world.clone()).register(&saga).start().await.unwrap();
+    let run = first.start_with(&saga, 1, id("r")).await.unwrap();
+    world.raised("a began").await;
+    first.shutdown(Shutdown::Park { grace: Duration::ZERO }).await.unwrap();
+    let id = run.id().clone();
+    // What holds the store open goes with the last of those who hold the coordinator or one of its runs.
+    drop((first, run));
+    world.raise("a may end");
+    let second = Coordinator::builder(open(), world.clone()).register(&saga).start().await.unwrap();
+    let run = second.attach::<u32>(&id).await.unwrap();
+    assert_eq!(run.outcome().await.unwrap(), Outcome::Completed(3));
+    assert_eq!(world.notes(), ["do a", "do a", "do b"]);
+    second.shutdown(Shutdown::Drain).await.unwrap();
+}
