@@ -116,6 +116,16 @@ impl Head {
         }
     }
 
+    /// Takes over what was planned on a copy of this head, and is durable now. The lease may have been renewed or released
+    /// meanwhile, which stands, unless the run came to rest.
+    #[cfg(feature = "sled")]
+    pub(super) fn settle(&mut self, planned: &Self) {
+        self.summary = planned.summary.clone();
+        if !self.summary.status.is_live() {
+            self.lease = None;
+        }
+    }
+
     /// The head without its lease.
     pub(super) fn summary(&self) -> &RunSummary {
         &self.summary

@@ -21,6 +21,8 @@ use crate::journal::EncodedRecord;
 use crate::plan::Fingerprint;
 
 pub use self::memory::{Fault, Faults, MemoryStore};
+#[cfg(feature = "sled")]
+pub use self::sled::{Damage, SledOptions, SledStore};
 
 /// Where a run stands, as far as a store needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -203,6 +205,14 @@ pub enum Refused {
         run: RunId,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// A part of the run's journal is lost, so nothing is added to it. Restore the store from a copy, or give the run up.
+    #[error("the journal of run {run} is damaged: {what}")]
+    Damaged {
+        /// The run.
+        run: RunId,
+        /// What is known of the damage.
+        what: String,
     },
     /// A record is larger than the store takes.
     #[error("a record of run {run} has {bytes} bytes, the store takes {limit} at most")]

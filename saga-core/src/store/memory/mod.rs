@@ -130,10 +130,7 @@ impl Runs {
     fn free_key_if_ended(&mut self, run: &RunId) {
         let Some(found) = self.by_id.get(run).filter(|found| found.head.status().is_ended()) else { return };
         if let Some(key) = &found.head.summary().key {
-            // Not if the key went to another run meanwhile.
-            if self.keys.get(key) == Some(run) {
-                self.keys.remove(key);
-            }
+            self.keys.remove(key);
         }
     }
 

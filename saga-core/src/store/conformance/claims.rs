@@ -1,0 +1,199 @@
+//! Who holds a run.
+
+use super::{Factory, LEASE, append, get, next, run_id, saga, start, taken, worker};
+use crate::id::{Epoch, RunId};
+use crate::store::{Append, ClaimError, Refused, RunStatus, Store};
+
+fn under(epoch: u64, mut append: Append) -> Append {
+    append.epoch = Epoch(epoch);
+    append
+}
+
+async fn claimed<S: Store>(store: &S, by: &str, limit: usize) -> Vec<RunId> {
+    let claims = store.claim(&worker(by), &[(saga("s"), 1)], LEASE, limit).await.expect("the store works");
+    for claim in &claims {
+        assert_eq!(claim.summary.owner, Some(worker(by)));
+        assert_eq!(get(store, &claim.summary.run).await, claim.summary, "the claim is told as it is");
+    }
+    let mut runs: Vec<_> = claims.into_iter().map(|claim| claim.summary.run).collect();
+    runs.sort_unstable();
+    runs
+}
+
+/// Who starts a run holds it, under the first epoch.
+pub async fn the_starter_holds_the_run<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    assert_eq!(claimed(&store, "v", 10).await, Vec::<RunId>::new());
+    let lost = store.renew(&worker("w"), &[(run, Epoch::FIRST)], LEASE).await.expect("the store works");
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// A claim takes live runs that nobody holds, and raises their epoch by one.
+pub async fn claims_take_only_what_nobody_holds<F: Factory>(factory: &F) {
+    let (store, a, b, c) = (factory.open().await, run_id("a"), run_id("b"), run_id("c"));
+    for run in [&a, &b, &c] {
+        taken(&store, start(run)).await;
+    }
+    store.release(&[(a.clone(), Epoch(1)), (c.clone(), Epoch(1))]).await.expect("the store works");
+    taken(&store, next(&c, 1, RunStatus::Completed)).await;
+    assert_eq!(claimed(&store, "v", 10).await, [a.clone()]);
+    assert_eq!(get(&store, &a).await.epoch, Epoch(2));
+    assert_eq!(
+        claimed(&store, "v", 10).await,
+        Vec::<RunId>::new(),
+        "what is held, if by oneself, is not claimed again"
+    );
+}
+
+/// A worker gets only runs of the sagas, and versions of these, that it knows.
+pub async fn claims_are_for_the_sagas_asked_for<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    store.release(&[(run.clone(), Epoch(1))]).await.expect("the store works");
+    for unknown in [&[][..], &[(saga("s"), 2)], &[(saga("t"), 1)]] {
+        assert!(store.claim(&worker("v"), unknown, LEASE, 10).await.expect("the store works").is_empty());
+    }
+    let known = [(saga("t"), 3), (saga("s"), 1)];
+    assert_eq!(store.claim(&worker("v"), &known, LEASE, 10).await.expect("the store works").len(), 1);
+}
+
+/// Once a run is claimed, its holder before cannot write any more, and the new one can.
+pub async fn a_claim_fences_the_one_before<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    store.release(&[(run.clone(), Epoch(1))]).await.expect("the store works");
+    assert_eq!(claimed(&store, "v", 1).await, [run.clone()]);
+    let refused = append(&store, next(&run, 1, RunStatus::Running)).await;
+    assert_eq!(refused, Err(Refused::Stale { run: run.clone(), current: Epoch(2), found: Epoch(1) }));
+    taken(&store, under(2, next(&run, 1, RunStatus::Running))).await;
+}
+
+/// A lease that was not renewed in time lets others have the run. Until they do, its holder may write.
+pub async fn an_expired_lease_can_be_claimed<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    if !factory.advance(LEASE / 2).await {
+        return;
+    }
+    assert_eq!(claimed(&store, "v", 1).await, Vec::<RunId>::new());
+    factory.advance(LEASE).await;
+    assert_eq!(get(&store, &run).await.owner, None, "nobody holds it");
+    taken(&store, next(&run, 1, RunStatus::Running)).await;
+    assert_eq!(claimed(&store, "v", 1).await, [run.clone()]);
+    assert!(matches!(append(&store, next(&run, 2, RunStatus::Running)).await, Err(Refused::Stale { .. })));
+}
+
+/// Renewing in time keeps the run.
+pub async fn a_renewed_lease_holds_on<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    for _ in 0..5 {
+        if !factory.advance(LEASE * 2 / 3).await {
+            return;
+        }
+        assert_eq!(claimed(&store, "v", 1).await, Vec::<RunId>::new());
+        let held = [(run.clone(), Epoch(1))];
+        assert!(store.renew(&worker("w"), &held, LEASE).await.expect("the store works").is_empty());
+    }
+}
+
+/// Renewing names each run that is not held any more, whatever became of it, and keeps the others.
+pub async fn renewing_names_what_is_lost<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    let names = ["claimed", "ended", "held", "released", "resting"];
+    for name in names {
+        taken(&store, start(&run_id(name))).await;
+    }
+    store.release(&[(run_id("claimed"), Epoch(1))]).await.expect("the store works");
+    assert_eq!(claimed(&store, "v", 1).await, [run_id("claimed")]);
+    store.release(&[(run_id("released"), Epoch(1))]).await.expect("the store works");
+    taken(&store, next(&run_id("ended"), 1, RunStatus::Completed)).await;
+    taken(&store, next(&run_id("resting"), 1, RunStatus::Halted)).await;
+    let mut held: Vec<_> = names.iter().map(|name| (run_id(name), Epoch(1))).collect();
+    held.push((run_id("unknown"), Epoch(1)));
+    let mut lost = store.renew(&worker("w"), &held, LEASE).await.expect("the store works");
+    lost.sort_unstable();
+    assert_eq!(lost, ["claimed", "ended", "released", "resting", "unknown"].map(run_id));
+    // Another worker's claim is not renewed under its epoch.
+    let other = store.renew(&worker("w"), &[(run_id("claimed"), Epoch(2))], LEASE).await.expect("the store works");
+    assert_eq!(other, [run_id("claimed")]);
+}
+
+/// What is released can be claimed without waiting for the lease.
+pub async fn released_runs_can_be_claimed_at_once<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    store.release(&[(run.clone(), Epoch(1))]).await.expect("the store works");
+    assert_eq!(get(&store, &run).await.owner, None);
+    assert_eq!(claimed(&store, "v", 1).await, [run]);
+}
+
+/// A release under an old epoch, or of a run that is not there, is passed over.
+pub async fn releasing_another_claim_does_nothing<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    store.claim_run(&worker("w"), &run, LEASE).await.expect("its holder may claim it");
+    let held = [(run.clone(), Epoch(1)), (run_id("unknown"), Epoch(1))];
+    store.release(&held).await.expect("the store works");
+    assert_eq!(get(&store, &run).await.owner, Some(worker("w")));
+}
+
+/// `claim` leaves resting runs to operators, who claim them by name and may set them going again.
+pub async fn resting_runs_are_claimed_by_name_only<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    for status in [RunStatus::Halted, RunStatus::Stuck] {
+        let run = run_id(status.as_str());
+        taken(&store, start(&run)).await;
+        taken(&store, next(&run, 1, status)).await;
+        assert_eq!(claimed(&store, "v", 10).await, Vec::<RunId>::new());
+        let claim = store.claim_run(&worker("v"), &run, LEASE).await.expect("nobody holds it");
+        assert_eq!((claim.summary.epoch, claim.summary.status), (Epoch(2), status));
+        assert_eq!(claim.summary.owner, Some(worker("v")));
+        taken(&store, under(2, next(&run, 2, RunStatus::Running))).await;
+        assert_eq!(get(&store, &run).await.owner, Some(worker("v")), "who set it going drives it");
+    }
+}
+
+/// A run is not claimed from a worker that holds it, but the worker itself may claim it, under a new epoch.
+pub async fn one_run_is_not_claimed_from_its_holder<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    let error = store.claim_run(&worker("v"), &run, LEASE).await.expect_err("it is held");
+    assert!(matches!(&error, ClaimError::Held { owner, .. } if *owner == worker("w")), "{error}");
+    let claim = store.claim_run(&worker("w"), &run, LEASE).await.expect("it is its own");
+    assert_eq!(claim.summary.epoch, Epoch(2));
+    taken(&store, under(2, next(&run, 1, RunStatus::Completed))).await;
+    let error = store.claim_run(&worker("w"), &run, LEASE).await.expect_err("it has ended");
+    assert!(matches!(error, ClaimError::Ended { .. }), "{error}");
+    let error = store.claim_run(&worker("w"), &run_id("unknown"), LEASE).await.expect_err("there is none");
+    assert!(matches!(error, ClaimError::UnknownRun { .. }), "{error}");
+}
+
+/// A run that comes to rest or ends has no owner any more.
+pub async fn resting_runs_have_no_owner<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    for status in RunStatus::ALL {
+        let run = run_id(status.as_str());
+        taken(&store, start(&run)).await;
+        taken(&store, next(&run, 1, status)).await;
+        assert_eq!(get(&store, &run).await.owner.is_some(), status.is_live(), "{status}");
+    }
+}
+
+/// At most as many runs are claimed as asked for, and the rest is there for others.
+pub async fn claims_are_limited<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    let runs: Vec<_> = (0..5).map(|number| run_id(&format!("run-{number}"))).collect();
+    for run in &runs {
+        taken(&store, start(run)).await;
+    }
+    let held: Vec<_> = runs.iter().map(|run| (run.clone(), Epoch(1))).collect();
+    store.release(&held).await.expect("the store works");
+    assert_eq!(claimed(&store, "v", 0).await, Vec::<RunId>::new());
+    let mut all = claimed(&store, "v", 3).await;
+    assert_eq!(all.len(), 3);
+    all.extend(claimed(&store, "u", 3).await);
+    all.sort_unstable();
+    assert_eq!(all, runs);
+}

@@ -1,0 +1,79 @@
+//! Listing.
+
+use super::{Factory, get, list_all, next, run_id, saga, start, taken};
+use crate::id::RunId;
+use crate::store::{Query, RunStatus, Store};
+
+/// Runs with every status, by turns, whose names do not sort in the order in which they were made.
+async fn fill<S: Store>(store: &S, count: usize) -> Vec<(RunId, RunStatus)> {
+    let mut runs = Vec::new();
+    for number in 0..count {
+        let run = run_id(&format!("run-{:02}", (number * 7) % count));
+        let status = RunStatus::ALL[number % RunStatus::ALL.len()];
+        let mut first = start(&run);
+        if let Some(new) = first.start.as_mut().filter(|_| number % 2 == 0) {
+            new.saga = saga("even");
+        }
+        taken(store, first).await;
+        taken(store, next(&run, 1, status)).await;
+        runs.push((run, status));
+    }
+    runs.sort_unstable();
+    runs
+}
+
+/// A listing goes through all runs in ascending order, whatever the size of its pages.
+pub async fn listings_are_sorted_and_paged<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    let empty = store.list(&Query::default()).await.expect("the store works");
+    assert!(empty.runs.is_empty() && empty.next.is_none());
+    let runs = fill(&store, 25).await;
+    let expected: Vec<_> = runs.iter().map(|(run, _)| run.clone()).collect();
+    for limit in [1, 2, 5, 24, 25, 26, 100] {
+        assert_eq!(list_all(&store, Query { limit, ..Query::default() }).await, expected, "pages of {limit}");
+    }
+    let all = store.list(&Query { limit: 25, ..Query::default() }).await.expect("the store works");
+    assert_eq!(all.next, None, "a last page that is full says that it is the last");
+    for summary in all.runs {
+        assert_eq!(summary, get(&store, &summary.run).await);
+    }
+}
+
+/// Only runs of the statuses and the saga asked for are listed.
+pub async fn listings_are_filtered<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    let runs = fill(&store, 24).await;
+    let wanted: [&[RunStatus]; 4] =
+        [&[RunStatus::Running], &[RunStatus::Completed], &[RunStatus::Halted, RunStatus::Abandoned], &RunStatus::ALL];
+    for statuses in wanted {
+        let query = Query { statuses: statuses.to_vec(), limit: 3, ..Query::default() };
+        let expected: Vec<_> =
+            runs.iter().filter(|(_, status)| statuses.contains(status)).map(|(run, _)| run.clone()).collect();
+        assert_eq!(list_all(&store, query).await, expected, "{statuses:?}");
+    }
+    let query = Query { saga: Some(saga("even")), limit: 5, ..Query::default() };
+    assert_eq!(list_all(&store, query).await.len(), 12);
+    let query = Query { saga: Some(saga("unheard of")), ..Query::default() };
+    assert!(list_all(&store, query).await.is_empty());
+}
+
+/// Runs that start and end between two pages move no other run: none is told twice, none is left out.
+pub async fn pages_stay_put_while_runs_come_and_go<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    let expected: Vec<_> = fill(&store, 20).await.into_iter().map(|(run, _)| run).collect();
+    let mut query = Query { limit: 3, ..Query::default() };
+    let mut found = Vec::new();
+    for number in 0.. {
+        let page = store.list(&query).await.expect("the store works");
+        found.extend(page.runs.into_iter().map(|summary| summary.run));
+        let Some(after) = page.next else { break };
+        query.after = Some(after);
+        taken(&store, start(&run_id(&format!("run-{number:02}-new")))).await;
+        taken(&store, start(&run_id(&format!("a-{number}")))).await;
+        let live = Query { statuses: vec![RunStatus::Running], limit: 1, ..Query::default() };
+        let live = store.list(&live).await.expect("the store works").runs.remove(0);
+        taken(&store, next(&live.run, live.seq.0, RunStatus::Completed)).await;
+    }
+    found.retain(|run| !run.as_str().ends_with("-new"));
+    assert_eq!(found, expected);
+}

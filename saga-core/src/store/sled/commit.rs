@@ -1,0 +1,416 @@
+//! Writing: the check and the write are one critical section, and nothing is told before it is durable.
+
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Timestamp, WorkerId};
+use crate::store::head::{self, Head};
+use crate::store::sled::disk::UNSYNCED_BYTES;
+use crate::store::sled::ended::{self, Ended};
+use crate::store::sled::frame::{Extent, Group, Kind, Origin, Standing};
+use crate::store::sled::index::{FrameLog, Index, Live};
+use crate::store::sled::{Core, MAX_RECORD_BYTES, damaged};
+use crate::store::{Append, Claim, ClaimError, NewRun, Refused, RunSummary, StoreError};
+
+/// How many small changes of trees are made between two syncs; see [`UNSYNCED_BYTES`].
+const UNSYNCED_DELETES: usize = 64;
+
+/// What only the one who writes may touch.
+pub(super) struct Writer {
+    pub(super) log: FrameLog,
+    /// Bytes given to sled since the last sync.
+    pub(super) unsynced: usize,
+    /// Frames that are of no use any more, once what was written meanwhile is synced.
+    pub(super) spent: Vec<u64>,
+    /// Frames that can go.
+    pub(super) removable: Vec<u64>,
+}
+
+/// A run as a batch changes it, before that is durable.
+struct Planned {
+    head: Head,
+    extents: Vec<Extent>,
+    starts: bool,
+}
+
+/// A batch that was checked and laid out.
+struct Plan {
+    runs: HashMap<RunId, Planned>,
+    /// Keys that the batch takes (`Some`) and frees.
+    keys: HashMap<ExclusiveKey, Option<RunId>>,
+    group: Group,
+}
+
+impl Core {
+    /// The right to write, if writing still makes sense.
+    pub(super) fn write(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.writer.is_poisoned() {
+            // A write that panicked half-way is as bad as one that failed.
+            self.poison("a write panicked".to_owned());
+        }
+        self.check_poison()?;
+        Ok(writer)
+    }
+
+    pub(super) fn sync(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        self.disk.sync().map_err(|reason| self.poison(reason))?;
+        writer.unsynced = 0;
+        writer.removable.append(&mut writer.spent);
+        Ok(())
+    }
+
+    /// Notes that sled was given `bytes`, and syncs if those are too many to leave for later.
+    fn wrote(&self, writer: &mut Writer, bytes: usize) -> Result<(), StoreError> {
+        writer.unsynced += bytes;
+        if writer.unsynced >= UNSYNCED_BYTES { self.sync(writer) } else { Ok(()) }
+    }
+
+    pub(super) fn insert(
+        &self,
+        writer: &mut Writer,
+        tree: &sled::Tree,
+        key: &[u8],
+        value: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let bytes = key.len() + value.len();
+        tree.insert(key, value).map_err(|error| self.poison(format!("sled could not write: {error}")))?;
+        self.wrote(writer, bytes)
+    }
+
+    pub(super) fn remove(&self, writer: &mut Writer, tree: &sled::Tree, key: &[u8]) -> Result<(), StoreError> {
+        tree.remove(key).map_err(|error| self.poison(format!("sled could not write: {error}")))?;
+        self.wrote(writer, UNSYNCED_BYTES / UNSYNCED_DELETES)
+    }
+
+    /// Gives a group's frames to sled. It counts only once its last frame is there.
+    pub(super) fn insert_group(&self, writer: &mut Writer, group: Group) -> Result<(), StoreError> {
+        for frame in group.seal() {
+            writer.log.push(frame.number, frame.bytes.len());
+            let key = frame.number.to_be_bytes();
+            self.insert(writer, &self.disk.rolls, &key, frame.roll)?;
+            self.insert(writer, &self.disk.frames, &key, frame.bytes)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_ended(&self, writer: &mut Writer, ended: &Ended) -> Result<(), StoreError> {
+        let run = &ended.summary.run;
+        for (number, part) in ended.write() {
+            self.insert(writer, &self.disk.ended, &ended::key(run, number), part)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn append(&self, batch: &[Append], now: Instant) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        let mut writer = self.write()?;
+        let bytes = batch.iter().flat_map(|append| &append.records).map(|record| record.bytes.len()).sum();
+        self.disk.check_room(bytes)?;
+        let mut plan = Plan { runs: HashMap::new(), keys: HashMap::new(), group: Group::new(writer.log.next()) };
+        let answers = {
+            let index = self.index();
+            batch.iter().map(|append| self.plan(&mut plan, &index, append, now)).collect::<Result<Vec<_>, _>>()?
+        };
+        if plan.group.is_empty() {
+            return Ok(answers);
+        }
+        self.commit(&mut writer, plan)?;
+        self.clean(&mut writer)?;
+        Ok(answers)
+    }
+
+    /// Checks one append against the index as the batch has changed it so far, and adds it to the plan.
+    fn plan(
+        &self,
+        plan: &mut Plan,
+        index: &Index,
+        append: &Append,
+        now: Instant,
+    ) -> Result<Result<(), Refused>, StoreError> {
+        if let Err(refused) = head::check_form(append, MAX_RECORD_BYTES) {
+            return Ok(Err(refused));
+        }
+        let run = || append.run.clone();
+        if let Some(what) = index.damaged.get(&append.run) {
+            return Ok(Err(Refused::Damaged { run: run(), what: what.clone() }));
+        }
+        if let Some(planned) = plan.runs.get(&append.run) {
+            if append.start.is_some() {
+                return Ok(Err(Refused::Exists { run: run() }));
+            }
+            if let Err(refused) = planned.head.check(append) {
+                return Ok(Err(refused));
+            }
+            plan.take(append, None);
+            return Ok(Ok(()));
+        }
+        let live = index.live.get(&append.run);
+        let ended = if live.is_none() { self.ended_summary(&append.run)? } else { None };
+        match (&append.start, live, ended) {
+            (Some(_), None, None) | (None, Some(_), _) => {}
+            (Some(_), ..) => return Ok(Err(Refused::Exists { run: run() })),
+            (None, None, None) => return Ok(Err(Refused::UnknownRun { run: run() })),
+            // Refused, as it has ended; the check says which of the possible refusals it is.
+            (None, None, Some(ended)) => return Ok(Head::found(ended).check(append)),
+        }
+        if let Some(live) = live {
+            if let Err(refused) = live.head.check(append) {
+                return Ok(Err(refused));
+            }
+            let planned = Planned { head: live.head.clone(), extents: Vec::new(), starts: false };
+            plan.runs.insert(run(), planned);
+            plan.take(append, None);
+        } else if let Some(new) = &append.start {
+            if let Some(key) = &new.key {
+                let holder = plan.keys.get(key).cloned().unwrap_or_else(|| index.keys.get(key).cloned());
+                if let Some(holder) = holder {
+                    return Ok(Err(Refused::KeyHeld { key: key.clone(), holder }));
+                }
+            }
+            plan.take(append, Some((new, now)));
+        }
+        Ok(Ok(()))
+    }
+
+    fn commit(&self, writer: &mut Writer, plan: Plan) -> Result<(), StoreError> {
+        // Ended runs first. An entry that is durable while the frame with the run's end is not points behind the newest
+        // frame, so it is recognised and dropped when the store is opened.
+        let mut ended_runs = HashMap::new();
+        for (run, planned) in &plan.runs {
+            if planned.head.status().is_ended() {
+                let mut extents = self.index().live.get(run).map_or_else(Vec::new, |live| live.extents.clone());
+                extents.extend_from_slice(&planned.extents);
+                let entry = Ended { summary: planned.head.summary().clone(), extents, side: false };
+                self.insert(writer, &self.disk.by_end, &ended::end_key(&entry.summary), Vec::new())?;
+                self.insert_ended(writer, &entry)?;
+                ended_runs.insert(run.clone(), entry);
+            }
+        }
+        self.insert_group(writer, plan.group)?;
+        self.sync(writer)?;
+
+        let mut index = self.index_mut();
+        for (key, holder) in plan.keys {
+            match holder {
+                Some(run) => index.keys.insert(key, run),
+                None => index.keys.remove(&key),
+            };
+        }
+        for (run, planned) in plan.runs {
+            for extent in &planned.extents {
+                writer.log.keep(extent);
+            }
+            if ended_runs.contains_key(&run) {
+                index.live.remove(&run);
+            } else if planned.starts {
+                index.live.insert(run, Live { head: planned.head, extents: planned.extents });
+            } else if let Some(live) = index.live.get_mut(&run) {
+                live.head.settle(&planned.head);
+                live.extents.extend_from_slice(&planned.extents);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn claim(
+        &self,
+        worker: &WorkerId,
+        sagas: &[(SagaName, u32)],
+        lease: Duration,
+        limit: usize,
+        now: Instant,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let claimable = |index: &Index| -> Vec<(RunId, Head)> {
+            let runs = index.live.iter().filter(|(_, live)| live.head.is_claimable(sagas, now));
+            runs.take(limit).map(|(run, live)| (run.clone(), live.head.clone())).collect()
+        };
+        // Most calls find nothing; they need not wait for a sync.
+        if claimable(&self.index()).is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writer = self.write()?;
+        let found = claimable(&self.index());
+        self.claim_all(&mut writer, found, worker, lease, now)
+    }
+
+    pub(super) fn claim_run(
+        &self,
+        worker: &WorkerId,
+        run: &RunId,
+        lease: Duration,
+        now: Instant,
+    ) -> Result<Claim, ClaimError> {
+        let mut writer = self.write()?;
+        let head = self.index().live.get(run).map(|live| live.head.clone());
+        let Some(head) = head else {
+            return Err(match self.ended_summary(run)? {
+                Some(_) => ClaimError::Ended { run: run.clone() },
+                None => match self.damage_of(run) {
+                    Some(error) => ClaimError::Store(error),
+                    None => ClaimError::UnknownRun { run: run.clone() },
+                },
+            });
+        };
+        if let Some(owner) = head.held_from(worker, now) {
+            return Err(ClaimError::Held { run: run.clone(), owner });
+        }
+        let mut claims = self.claim_all(&mut writer, vec![(run.clone(), head)], worker, lease, now)?;
+        claims.pop().ok_or_else(|| ClaimError::UnknownRun { run: run.clone() })
+    }
+
+    fn claim_all(
+        &self,
+        writer: &mut Writer,
+        mut found: Vec<(RunId, Head)>,
+        worker: &WorkerId,
+        lease: Duration,
+        now: Instant,
+    ) -> Result<Vec<Claim>, StoreError> {
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut group = Group::new(writer.log.next());
+        for (run, head) in &mut found {
+            head.claim(worker, lease, now);
+            group.add_mark(Kind::Claim, run, head.summary().epoch);
+        }
+        self.disk.check_room(0)?;
+        self.insert_group(writer, group)?;
+        self.sync(writer)?;
+        let mut claims = Vec::new();
+        let mut index = self.index_mut();
+        for (run, head) in found {
+            claims.push(Claim { summary: head.view(now) });
+            if let Some(live) = index.live.get_mut(&run) {
+                live.head = head;
+            }
+        }
+        Ok(claims)
+    }
+
+    pub(super) fn delete(&self, run: &RunId) -> Result<(), StoreError> {
+        let mut writer = self.write()?;
+        if self.index().live.contains_key(run) {
+            return Err(StoreError::NotEnded { run: run.clone() });
+        }
+        self.forget_ended(&mut writer, run)?;
+        self.mark_dropped(&mut writer, std::slice::from_ref(run))?;
+        self.sync(&mut writer)?;
+        self.clean(&mut writer)
+    }
+
+    pub(super) fn prune(&self, ended_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let mut writer = self.write()?;
+        let runs: Vec<_> = self
+            .disk
+            .by_end
+            .range(..ended_before.0.to_be_bytes())
+            .take(limit)
+            .map(|found| found.map(|(key, _)| key))
+            .collect::<Result<_, _>>()
+            .map_err(|error| damaged("the index by end cannot be read", &error))?;
+        let mut deleted = Vec::new();
+        for key in &runs {
+            let found = ended::read_end_key(key);
+            let entry = match &found {
+                Some((_, run)) => self.ended_summary(run)?,
+                None => None,
+            };
+            match (found, entry) {
+                (Some((at, run)), Some(entry)) if entry.updated_at == at => {
+                    self.forget_ended(&mut writer, &run)?;
+                    deleted.push(run);
+                }
+                // A leftover of a crash: the run is not there, or has ended at another time.
+                _ => self.remove(&mut writer, &self.disk.by_end, key)?,
+            }
+        }
+        if !runs.is_empty() {
+            self.mark_dropped(&mut writer, &deleted)?;
+            self.sync(&mut writer)?;
+            self.clean(&mut writer)?;
+        }
+        Ok(deleted.len())
+    }
+
+    fn forget_ended(&self, writer: &mut Writer, run: &RunId) -> Result<(), StoreError> {
+        let Some(first) = self.ended_part(run, 0)? else {
+            return Err(self.damage_of(run).unwrap_or_else(|| StoreError::UnknownRun { run: run.clone() }));
+        };
+        // What cannot be read can be deleted all the same; its frames are then kept until the next opening.
+        if let Ok(entry) = self.read_ended(run, &first) {
+            self.remove(writer, &self.disk.by_end, &ended::end_key(&entry.summary))?;
+            for extent in &entry.extents {
+                writer.log.drop(extent);
+            }
+        }
+        self.remove_ended(writer, run)
+    }
+
+    /// Removes all parts of an entry, the first part first, as it is what makes the entry count.
+    pub(super) fn remove_ended(&self, writer: &mut Writer, run: &RunId) -> Result<(), StoreError> {
+        self.ended_keys(run)?.iter().try_for_each(|key| self.remove(writer, &self.disk.ended, key))
+    }
+
+    /// The keys of all parts of an entry.
+    pub(super) fn ended_keys(&self, run: &RunId) -> Result<Vec<sled::IVec>, StoreError> {
+        let parts = ended::key(run, 0)..=ended::key(run, u32::MAX);
+        let keys = self.disk.ended.range(parts).map(|found| found.map(|(key, _)| key));
+        keys.collect::<Result<_, _>>().map_err(|error| damaged("an ended run cannot be read", &error))
+    }
+
+    /// Notes in the frames that runs are gone. Without it, a run that ended shortly before could not be told from one whose
+    /// entry was lost by a crash.
+    fn mark_dropped(&self, writer: &mut Writer, runs: &[RunId]) -> Result<(), StoreError> {
+        let mut group = Group::new(writer.log.next());
+        for run in runs {
+            group.add_mark(Kind::Drop, run, Epoch::default());
+        }
+        self.insert_group(writer, group)
+    }
+
+    /// Drops a damaged run, so that its id and key are free.
+    pub(super) fn discard(&self, run: &RunId) -> Result<(), StoreError> {
+        let mut writer = self.write()?;
+        if !self.index().damaged.contains_key(run) {
+            return Err(StoreError::UnknownRun { run: run.clone() });
+        }
+        self.mark_dropped(&mut writer, std::slice::from_ref(run))?;
+        self.sync(&mut writer)?;
+        let mut index = self.index_mut();
+        for extent in index.live.get(run).map_or(&[][..], |live| &live.extents) {
+            writer.log.drop(extent);
+        }
+        index.remove(run);
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Adds an append that was checked.
+    fn take(&mut self, append: &Append, start: Option<(&NewRun, Instant)>) {
+        if let Some((new, now)) = start {
+            if let Some(key) = &new.key {
+                self.keys.insert(key.clone(), Some(append.run.clone()));
+            }
+            let head = Head::start(append, new, now);
+            self.runs.insert(append.run.clone(), Planned { head, extents: Vec::new(), starts: true });
+        }
+        let Some(planned) = self.runs.get_mut(&append.run) else { return };
+        planned.head.advance(append);
+        let summary: &RunSummary = planned.head.summary();
+        let (kind, origin) = match start {
+            Some(_) => (Kind::Start, Some(Origin::of(summary))),
+            None => (Kind::Append, None),
+        };
+        let extents =
+            self.group.add_records(kind, &append.run, Standing::of(summary), origin.as_ref(), &append.records);
+        planned.extents.extend(extents);
+        if let Some(key) = summary.key.as_ref().filter(|_| append.status.is_ended()) {
+            self.keys.insert(key.clone(), None);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The files: how sled is opened, and what makes its writes durable.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::store::StoreError;
+use crate::store::sled::lock::Lock;
+use crate::store::sled::{SledOptions, damaged};
+
+/// The format of the store as a whole.
+const FORMAT: u32 = 1;
+const FORMAT_KEY: &[u8] = b"saga-core/format";
+
+/// At most so many bytes of frames are given to sled between two syncs.
+///
+/// sled may use a part of its file again once what replaced it was written, by its own notion of written, which leaves
+/// out the drive's cache. It does not before two further segments of 512 KiB have been written. Below this bound, with
+/// all the rewriting that sled does on the side, that cannot happen between two of our syncs.
+pub(super) const UNSYNCED_BYTES: usize = 64 * 1024;
+
+/// How long to wait for sled to let go of its own lock, which it does a little after its last handle is gone.
+const SLED_LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The open files. Fields are dropped in order: sled first, the lock last.
+pub(super) struct Disk {
+    /// Frame number to frame.
+    pub(super) frames: sled::Tree,
+    /// Frame number to the marks of the runs that it has entries of.
+    pub(super) rolls: sled::Tree,
+    /// Ended runs.
+    pub(super) ended: sled::Tree,
+    /// Ended runs by the time of their end.
+    pub(super) by_end: sled::Tree,
+    db: sled::Db,
+    /// Our own handle on sled's file. The kernel reports a failed write-back once to each open file, and sled's thread
+    /// that syncs twice a second only logs what it is told: with a handle of our own, we are told too.
+    data: File,
+    path: PathBuf,
+    min_free: u64,
+    _lock: Lock,
+}
+
+impl Disk {
+    pub(super) fn open(path: &Path, options: &SledOptions) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(path).map_err(|error| io_error("the directory cannot be made", error))?;
+        let lock = Lock::take(path)?;
+        remove_leftovers(path).map_err(|error| io_error("leftovers of a crash cannot be removed", error))?;
+        let db = open_sled(path, options)?;
+        check_format(&db)?;
+        let tree = |name: &str| db.open_tree(name).map_err(|error| damaged("a tree cannot be opened", &error));
+        let (frames, rolls) = (tree("frames")?, tree("rolls")?);
+        let (ended, by_end) = (tree("ended")?, tree("by_end")?);
+        let data = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path.join("db"))
+            .map_err(|error| io_error("sled's file cannot be opened", error))?;
+        let min_free = options.min_free_bytes;
+        let disk = Self { frames, rolls, ended, by_end, db, data, path: path.to_owned(), min_free, _lock: lock };
+        disk.sync().map_err(|reason| StoreError::Poisoned { reason })?;
+        sync_directory(path).map_err(|error| io_error("the directory cannot be synced", error))?;
+        Ok(disk)
+    }
+
+    /// Makes all that was given to sled durable. When it fails, it is not known what is.
+    pub(super) fn sync(&self) -> Result<(), String> {
+        // `flush` writes; on Linux it ends in `sync_file_range`, which leaves the drive's cache and the file's length
+        // alone. `fdatasync` sees to both.
+        self.db.flush().map_err(|error| format!("sled could not write: {error}"))?;
+        self.data.sync_data().map_err(|error| format!("the data could not be synced: {error}"))
+    }
+
+    /// Refuses to go on when the device is nearly full: sled does not recover from a write that finds no room.
+    pub(super) fn check_room(&self, bytes: usize) -> Result<(), StoreError> {
+        // sled writes a leaf anew every few changes of it, so a byte may be written several times.
+        let wanted = self.min_free.saturating_add(4 * bytes as u64);
+        match fs4::available_space(&self.path) {
+            Ok(free) if self.min_free > 0 && free < wanted => Err(StoreError::Full {
+                message: format!("{free} bytes are free at {}, {wanted} are needed", self.path.display()),
+            }),
+            // A file system that cannot tell is not one that is full.
+            _ => Ok(()),
+        }
+    }
+
+    /// The length of sled's file.
+    pub(super) fn data_len(&self) -> u64 {
+        self.data.metadata().map_or(0, |data| data.len())
+    }
+}
+
+pub(super) fn io_error(what: &str, error: io::Error) -> StoreError {
+    StoreError::Unavailable { message: format!("{what}: {error}"), source: Some(Box::new(error)) }
+}
+
+/// Removes what keeps sled from opening after a crash.
+fn remove_leftovers(path: &Path) -> io::Result<()> {
+    // sled takes a half-written snapshot for a whole one (its issues 1527 and 1533).
+    for file in std::fs::read_dir(path)? {
+        let file = file?;
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(file.path())?;
+        }
+    }
+    // sled writes its settings before it makes its data file, so if that is not there or empty, then nothing was ever
+    // stored, and the settings may be half-written.
+    if std::fs::metadata(path.join("db")).is_ok_and(|data| data.len() > 0) {
+        return Ok(());
+    }
+    match std::fs::remove_file(path.join("conf")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn open_sled(path: &Path, options: &SledOptions) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::default().path(path).cache_capacity(options.cache_bytes);
+    let give_up = std::time::Instant::now() + SLED_LOCK_PATIENCE;
+    loop {
+        match config.open() {
+            Ok(db) => return Ok(db),
+            // We hold our lock, so it is a store of this very process that is on its way out.
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("acquire lock") && std::time::Instant::now() < give_up =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(sled::Error::Io(error)) => return Err(io_error("sled cannot open its files", error)),
+            Err(error) => return Err(damaged("sled cannot open its files", &error)),
+        }
+    }
+}
+
+fn check_format(db: &sled::Db) -> Result<(), StoreError> {
+    let unreadable = |error: sled::Error| damaged("the format cannot be read", &error);
+    match db.get(FORMAT_KEY).map_err(unreadable)? {
+        Some(found) => {
+            let found = found.as_ref().try_into().map_or(0, u32::from_le_bytes);
+            match found {
+                FORMAT => Ok(()),
+                0 => Err(StoreError::Corrupt { what: "its format is not a number".into() }),
+                found => Err(StoreError::NewerFormat { found, supported: FORMAT }),
+            }
+        }
+        None if db.is_empty() && db.tree_names().len() <= 1 => {
+            db.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(unreadable).map(drop)
+        }
+        None => Err(StoreError::Corrupt { what: "there is a sled database, but it is not one of this crate".into() }),
+    }
+}
+
+/// Makes the names of the files durable, and the settings, which sled writes but does not sync.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path.join("conf"))?.sync_all()?;
+    #[cfg(unix)]
+    {
+        File::open(path)?.sync_all()?;
+        File::open(path.join("blobs"))?.sync_all()?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
