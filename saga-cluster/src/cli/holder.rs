@@ -89,6 +89,16 @@ impl Holder {
         Self { service, desk, server, unfinished, screen }
     }
 
+    /// The service itself.
+    pub(super) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Where requests are answered.
+    pub(super) fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
     /// Does what is asked for, and finishes what was taken up, unless told not to wait for it.
     pub(super) async fn work(&self, call: Call, wait: bool) -> Exit {
         for operation in &self.unfinished {

@@ -11,7 +11,7 @@ use crate::model::{Cluster, ClusterName, NodeToken, Status};
 use crate::service::{ClusterReport, HistoryEntry, Listing, OperationEnd, RunReport, Verdict};
 
 /// An error: what, what became of things, what to do.
-pub(super) fn trouble(trouble: &Trouble, paint: Paint) -> String {
+pub(in crate::cli) fn trouble(trouble: &Trouble, paint: Paint) -> String {
     let mut text = format!("{} {}", paint.red("error:"), trouble.what);
     if let Some(state) = &trouble.state {
         text.push_str(&format!("\n  {}", wrapped(2, state)));
@@ -23,7 +23,7 @@ pub(super) fn trouble(trouble: &Trouble, paint: Paint) -> String {
 }
 
 /// How an operation ended.
-pub(in crate::cli) fn end(end: &OperationEnd, paint: Paint) -> String {
+pub(super) fn end(end: &OperationEnd, paint: Paint) -> String {
     let OperationEnd { cluster, kind, .. } = end;
     let verdict = end.verdict.to_string();
     let verdict = match end.verdict {

@@ -15,8 +15,9 @@ use std::io::{IsTerminal, Write};
 use super::args::Options;
 use super::reply::Reply;
 
-pub(super) use answer::{end, report};
+pub(super) use answer::{report, trouble};
 pub(super) use paint::Paint;
+pub(super) use table::wrapped;
 
 /// Where replies are shown.
 pub(super) trait Screen: Send {
@@ -40,7 +41,7 @@ pub(super) fn screen(options: &Options) -> Box<dyn Screen> {
 }
 
 /// Prints an answer to standard output. If nobody reads it (`| head`), nobody misses it.
-fn out(text: &str) {
+pub(super) fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }

@@ -30,7 +30,7 @@ pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String
 }
 
 /// Breaks text into lines that fit, each after the first indented as far as the first one's text begins.
-pub(super) fn wrapped(indent: usize, text: &str) -> String {
+pub(in crate::cli) fn wrapped(indent: usize, text: &str) -> String {
     let room = usize::from(width()).saturating_sub(indent).max(20);
     let mut lines: Vec<String> = Vec::new();
     for paragraph in text.lines() {
