@@ -152,7 +152,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // From here on the run is durable: whatever happens to this process, it comes to an end.
     println!("  => {}", run.outcome().await?);
 
-    println!("\nBob's card has expired. What was booked for him is undone, in reverse order:");
+    println!("\nBob's card has expired. What was booked for him is undone:");
     let bob = TripRequest { traveller: "Bob".into(), card: "expired".into() };
     let run = coordinator.start(&book_trip, bob).await?;
     match run.outcome().await? {

@@ -18,6 +18,7 @@ pub mod model;
 pub mod node;
 pub mod plugin;
 pub mod repository;
+mod saga;
 pub mod service;
 pub mod testing;
 

@@ -86,6 +86,7 @@ mod payload;
 mod policy;
 mod runtime;
 
+pub mod forecast;
 pub mod journal;
 pub mod machine;
 pub mod plan;

@@ -1,14 +1,19 @@
 //! Starting a service.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use saga_core::Coordinator;
 use saga_core::store::Store;
+use tokio_util::sync::CancellationToken;
 
+use super::inner::Inner;
 use super::{Service, ServiceError};
 use crate::engine::Engine;
+use crate::model::Status;
 use crate::plugin::Plugin;
 use crate::repository::ClusterRepository;
+use crate::saga::{ClusterApp, Live, create, delete, scale};
 
 /// Builds a [`Service`].
 #[must_use = "nothing is resumed until `start` is called"]
@@ -44,9 +49,32 @@ impl ServiceBuilder {
     /// Starts the service, which resumes everything unfinished.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`ServiceError::Recover`] or [`ServiceError::Repository`], if the store or the repository cannot be read.
     pub async fn start(self) -> Result<Service, ServiceError> {
-        let _ = (self.store, self.repository);
-        Err(ServiceError::Stopped)
+        let (create, scale, delete) = match (create::saga(), scale::saga(), delete::saga()) {
+            (Ok(create), Ok(scale), Ok(delete)) => (create, scale, delete),
+            (Err(mistakes), ..) | (_, Err(mistakes), _) | (.., Err(mistakes)) => {
+                // The tests build all three; a build of this crate in which one does not is not released.
+                panic!("the sagas of this crate are sound: {mistakes}")
+            }
+        };
+        let app =
+            ClusterApp { repository: self.repository, engines: self.engines, plugins: self.plugins, live: Live::new() };
+        let coordinator = Coordinator::builder_shared(self.store, Arc::new(app))
+            .register(&create)
+            .register(&scale)
+            .register(&delete)
+            .start()
+            .await?;
+        let stop = CancellationToken::new();
+        let beginning = Mutex::default();
+        let inner = Arc::new(Inner { coordinator, create, scale, delete, beginning, stop: stop.clone() });
+        let service = Service::new(Arc::clone(&inner), stop);
+        for cluster in inner.repository().list().await?.clusters {
+            if matches!(cluster.status, Status::Creating | Status::Scaling | Status::Deleting) {
+                inner.look_after(cluster.name());
+            }
+        }
+        Ok(service)
     }
 }

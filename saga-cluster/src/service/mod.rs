@@ -1,15 +1,55 @@
 //! The clusters of one repository, and the operations on them.
+//!
+//! A [`Service`] holds one coordinator, one repository, and the engines and plugins that specs can ask for. What it is
+//! asked for becomes a durable run, told by an [`Operation`]; starting a service on the same store resumes all that is
+//! unfinished. Two stores are written to, that of the runs and that of the records; what a crash between the two leaves
+//! is settled when the service is started again.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use saga_cluster::model::ClusterSpec;
+//! use saga_cluster::repository::MemoryRepository;
+//! use saga_cluster::service::{Actor, DeleteOptions, Service, Verdict};
+//! use saga_cluster::testing::{FakeEngine, FakePlugin};
+//! use saga_core::store::MemoryStore;
+//!
+//! let service = Service::builder(MemoryStore::new(), MemoryRepository::new())
+//!     .engine("fake", FakeEngine::new())
+//!     .plugin("fake", FakePlugin::new())
+//!     .start()
+//!     .await?;
+//! let spec = "name = 'demo'\nengine = 'fake'\nplugin = 'fake'\n[[groups]]\nname = 'workers'\ncount = 3";
+//! let ada = Actor::new("ada", "trying it out");
+//! let made = service.create(ClusterSpec::from_toml(spec)?, ada.clone()).await?;
+//! assert_eq!(made.end().await?.verdict, Verdict::Done);
+//! let gone = service.delete(&made.cluster, DeleteOptions::default(), ada).await?;
+//! assert_eq!(gone.end().await?.verdict, Verdict::Done);
+//! # Ok(())
+//! # }
+//! ```
 
+mod begin;
 mod builder;
 mod error;
+mod inner;
+mod look;
+mod narrate;
 mod operation;
 mod progress;
+mod remove;
+mod repair;
 mod report;
+mod rest;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::RunId;
+use saga_core::{RunId, Shutdown};
+use tokio_util::sync::CancellationToken;
 
+use self::begin::Begun;
+use self::inner::Inner;
 use crate::model::{ClusterName, ClusterSpec, ScaleRequest};
 use crate::repository::ClusterRepository;
 
@@ -21,13 +61,29 @@ pub use report::{ClusterReport, HistoryEntry, Listing, OperationEnd, OperationKi
 pub use saga_core::Actor;
 
 /// Creates, scales and deletes clusters. Cloning it is cheap; all clones are one service.
+///
+/// When the last clone (and the last [`Operation`]) is dropped, everything stops where it is, as in a crash. For an
+/// orderly end call [`shutdown`](Self::shutdown).
 #[derive(Clone)]
-pub struct Service {}
+pub struct Service {
+    inner: Arc<Inner>,
+    _life: Arc<Life>,
+}
+
+/// Stops what works in the background when the last clone of the service goes.
+struct Life(CancellationToken);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
 
 /// How a cluster is to be deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeleteOptions {
     /// Give up on machines that the engine refuses to destroy, and remove the record all the same.
+    #[serde(default)]
     pub force: bool,
 }
 
@@ -37,102 +93,145 @@ impl Service {
         ServiceBuilder::new(store, repository)
     }
 
-    /// Creates a cluster.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
-    pub async fn create(&self, _spec: ClusterSpec, _by: Actor) -> Result<Operation, ServiceError> {
-        Err(ServiceError::Stopped)
+    fn new(inner: Arc<Inner>, stop: CancellationToken) -> Self {
+        Self { inner, _life: Arc::new(Life(stop)) }
     }
 
-    /// Scales a cluster.
+    /// Creates a cluster. When this returns the create is durable. If any of it fails, all of its nodes are killed, and
+    /// the cluster is in error, with the reason.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn scale(
-        &self,
-        _name: &ClusterName,
-        _request: ScaleRequest,
-        _by: Actor,
-    ) -> Result<Operation, ServiceError> {
-        Err(ServiceError::Stopped)
+    /// [`ServiceError::Spec`], [`Refused`](ServiceError::Refused) and its like, if the spec is refused: then nothing was
+    /// touched. [`ServiceError::AlreadyExists`] and [`Busy`](ServiceError::Busy), if the name is taken.
+    pub async fn create(&self, spec: ClusterSpec, by: Actor) -> Result<Operation, ServiceError> {
+        let name = spec.name.clone();
+        let begun = self.detached(Arc::clone(&self.inner).create(spec, by)).await?;
+        Ok(self.begun(name, begun))
     }
 
-    /// Deletes a cluster.
+    /// Scales a cluster: which nodes go and which come is decided now, and never again. When this returns the scale is
+    /// durable.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn delete(
-        &self,
-        _name: &ClusterName,
-        _how: DeleteOptions,
-        _by: Actor,
-    ) -> Result<Operation, ServiceError> {
-        Err(ServiceError::Stopped)
+    /// [`ServiceError::Scale`] and [`Refused`](ServiceError::Refused), if the request is refused: then nothing was
+    /// touched. [`ServiceError::Busy`] and [`NotAllowed`](ServiceError::NotAllowed), if the cluster is not simply active.
+    pub async fn scale(&self, name: &ClusterName, request: ScaleRequest, by: Actor) -> Result<Operation, ServiceError> {
+        let begun = self.detached(Arc::clone(&self.inner).scale(name.clone(), request, by)).await?;
+        Ok(self.begun(name.clone(), begun))
     }
 
-    /// Tries the operation again that rests.
+    /// Deletes a cluster, in whatever state it is: what works on it is cancelled and waited for, or given up if it rests.
+    /// If a delete works on it already, that one's operation is returned. A cluster whose record is gone can be deleted
+    /// too, if there are machines of it.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn retry(&self, _name: &ClusterName, _by: Actor) -> Result<Operation, ServiceError> {
-        Err(ServiceError::Stopped)
+    /// [`ServiceError::NoSuchCluster`], if there is nothing to delete. After any other error the cluster's record says
+    /// how it is, and delete can be asked for again.
+    pub async fn delete(&self, name: &ClusterName, how: DeleteOptions, by: Actor) -> Result<Operation, ServiceError> {
+        let begun = self.detached(Arc::clone(&self.inner).delete(name.clone(), how, by)).await?;
+        Ok(self.begun(name.clone(), begun))
     }
 
-    /// Gives the operation up that rests.
+    /// Tries again what rests: a halted stage, or what could not be cleaned up.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn abandon(&self, _name: &ClusterName, _by: Actor) -> Result<Operation, ServiceError> {
-        Err(ServiceError::Stopped)
+    /// [`ServiceError::NotAllowed`], if nothing rests; [`ServiceError::Busy`], if something works on the cluster.
+    pub async fn retry(&self, name: &ClusterName, by: Actor) -> Result<Operation, ServiceError> {
+        let begun = self.detached(Arc::clone(&self.inner).retry(name.clone(), by)).await?;
+        Ok(self.begun(name.clone(), begun))
+    }
+
+    /// Gives up what rests, as it stands. The cluster stays in error; what is left to do is to delete it.
+    ///
+    /// # Errors
+    /// As for [`retry`](Self::retry).
+    pub async fn abandon(&self, name: &ClusterName, by: Actor) -> Result<Operation, ServiceError> {
+        let begun = self.detached(Arc::clone(&self.inner).abandon(name.clone(), by)).await?;
+        Ok(self.begun(name.clone(), begun))
     }
 
     /// All clusters.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`ServiceError::Repository`], if the repository fails.
     pub async fn list(&self) -> Result<Listing, ServiceError> {
-        Err(ServiceError::Stopped)
+        self.inner.list().await
     }
 
-    /// Everything about one cluster.
+    /// Everything about one cluster. It asks the engine and the plugin, so it may take a few seconds.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn show(&self, _name: &ClusterName) -> Result<ClusterReport, ServiceError> {
-        Err(ServiceError::Stopped)
+    /// [`ServiceError::NoSuchCluster`], or what the repository or the store of runs fails with. An engine or a plugin
+    /// that fails is part of the report.
+    pub async fn show(&self, name: &ClusterName) -> Result<ClusterReport, ServiceError> {
+        self.inner.show(name).await
     }
 
-    /// What happened to a cluster, oldest first.
+    /// What happened to a cluster, oldest first, also to earlier clusters of that name, as long as the store has it.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn history(&self, _name: &ClusterName) -> Result<Vec<HistoryEntry>, ServiceError> {
-        Err(ServiceError::Stopped)
+    /// [`ServiceError::NoSuchCluster`], or what the store of runs fails with.
+    pub async fn history(&self, name: &ClusterName) -> Result<Vec<HistoryEntry>, ServiceError> {
+        self.inner.history(name).await
     }
 
-    /// The operations that have not ended.
+    /// The operations that have not ended: those at work, for example resumed after a crash, and those that rest.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// What the store of runs fails with.
     pub async fn operations(&self) -> Result<Vec<Operation>, ServiceError> {
-        Err(ServiceError::Stopped)
+        let unfinished = self.inner.unfinished().await?.into_iter();
+        Ok(unfinished.map(|(cluster, kind, run)| self.begun(cluster, (run, kind))).collect())
     }
 
-    /// The operation of a run, live or past.
+    /// The operation of a run, unfinished or past.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn operation(&self, _run: &RunId) -> Result<Operation, ServiceError> {
-        Err(ServiceError::Stopped)
+    /// [`ServiceError::Outcome`], if there is no such run; or what the store of runs fails with.
+    pub async fn operation(&self, run: &RunId) -> Result<Operation, ServiceError> {
+        let summary = self.inner.coordinator.summary(run).await?;
+        let summary = summary.ok_or_else(|| saga_core::OutcomeError::UnknownRun(run.clone()))?;
+        Ok(self.begun(inner::cluster_of(&summary)?, (summary.run.clone(), inner::kind(&summary)?)))
     }
 
     /// Comes to an end in good order: what is in flight may end within `grace`; all that is unfinished goes on when a
     /// service is started again.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn shutdown(&self, _grace: Duration) -> Result<(), ServiceError> {
-        Err(ServiceError::Stopped)
+    /// What closing the store of runs fails with; the service has ended all the same.
+    pub async fn shutdown(&self, grace: Duration) -> Result<(), ServiceError> {
+        self.inner.stop.cancel();
+        Ok(self.inner.coordinator.shutdown(Shutdown::Park { grace }).await?)
+    }
+
+    fn begun(&self, cluster: ClusterName, (run, kind): Begun) -> Operation {
+        Operation { cluster, kind, run, service: self.clone() }
+    }
+
+    /// Does something to its end even if whoever asked for it does not wait: between the two stores there is no good
+    /// place to stop.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let stop = self.inner.stop.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(ServiceError::Stopped),
+                done = work => done,
+            }
+        });
+        match task.await {
+            Ok(done) => done,
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            Err(_) => Err(ServiceError::Stopped),
+        }
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
     }
 }

@@ -1,12 +1,21 @@
 //! An operation, as whoever asked for it sees it.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::pin::Pin;
 
-use futures::Stream;
-use saga_core::RunId;
+use futures::{Stream, StreamExt, TryStreamExt};
+use saga_core::journal::Record;
+use saga_core::{Outcome, OutcomeError, Payload, RunId};
+use tokio::sync::broadcast;
 
-use super::{OperationEnd, OperationKind, Progress, Service, ServiceError};
-use crate::model::ClusterName;
+use super::inner::allowed;
+use super::narrate::Narrator;
+use super::{NodeState, OperationEnd, OperationKind, Progress, ProgressKind, Service, ServiceError, Verdict};
+use crate::model::{ClusterName, Timestamp};
+use crate::saga::live::Report;
+use crate::saga::order::Swept;
+use crate::saga::reason::{nodes_left, reason};
 
 /// An operation on a cluster, which is durable: it comes to its end whether or not anybody waits for it.
 #[derive(Clone)]
@@ -23,11 +32,26 @@ pub struct Operation {
 impl Operation {
     /// What it tells, from its beginning on. The stream ends when the operation comes to rest.
     ///
+    /// All but [`NodeState::Progress`] comes from the journal, so it is told again to whoever listens later; and a slow
+    /// listener misses nothing else.
+    ///
     /// # Errors
     /// The stream ends after a [`ServiceError`].
     pub fn progress(&self) -> impl Stream<Item = Result<Progress, ServiceError>> + Send + 'static {
-        let _ = &self.service;
-        futures::stream::empty()
+        let operation = self.clone();
+        let live = operation.service.inner.app().live.listen();
+        futures::stream::once(async move {
+            let handle = operation.service.inner.coordinator.attach::<Payload>(&operation.run).await?;
+            let telling = Telling {
+                records: Box::pin(handle.events()),
+                live,
+                narrator: Narrator::new(operation.kind),
+                told: VecDeque::new(),
+                operation,
+            };
+            Ok::<_, ServiceError>(futures::stream::try_unfold(telling, Telling::next))
+        })
+        .try_flatten()
     }
 
     /// Waits until it comes to rest, and tells how.
@@ -35,7 +59,83 @@ impl Operation {
     /// # Errors
     /// [`ServiceError`], if that cannot be told (for example because the service was stopped).
     pub async fn end(&self) -> Result<OperationEnd, ServiceError> {
-        Err(ServiceError::Stopped)
+        let inner = &self.service.inner;
+        let outcome = inner.coordinator.attach::<Payload>(&self.run).await?.outcome().await;
+        let outcome = outcome.map_err(|error| match error {
+            OutcomeError::Stopped(_) => ServiceError::Stopped,
+            error => error.into(),
+        })?;
+        let record = inner.repository().get(&self.cluster).await?;
+        let verdict = verdict(&outcome);
+        let (mut why, mut nodes) = (reason(&outcome), nodes_left(&outcome));
+        if self.kind == OperationKind::Delete {
+            nodes = inner.left_by_delete(&self.run).await?;
+            if let Outcome::Completed(output) = &outcome {
+                why = output.decode::<Swept>().unwrap_or_default().in_words();
+            }
+        }
+        let holder = inner.holder(&self.cluster).await?.map(|(summary, _)| summary.status);
+        let status = record.map(|cluster| cluster.status);
+        let done = status.is_none() && holder.is_none() && nodes.is_empty();
+        Ok(OperationEnd {
+            cluster: self.cluster.clone(),
+            kind: self.kind,
+            verdict,
+            status,
+            reason: why,
+            nodes_left: nodes,
+            allowed: if done { Vec::new() } else { allowed(status, holder) },
+        })
+    }
+}
+
+pub(super) fn verdict<T>(outcome: &Outcome<T>) -> Verdict {
+    match outcome {
+        Outcome::Completed(_) => Verdict::Done,
+        Outcome::RolledBack(_) => Verdict::RolledBack,
+        Outcome::Halted(_) => Verdict::Halted,
+        Outcome::Stuck(_) => Verdict::Stuck,
+        Outcome::Abandoned(_) => Verdict::Abandoned,
+    }
+}
+
+/// A journal that is still being written, and what is told beside it.
+struct Telling {
+    records: Pin<Box<dyn Stream<Item = Result<Record, OutcomeError>> + Send>>,
+    live: broadcast::Receiver<Report>,
+    narrator: Narrator,
+    told: VecDeque<Progress>,
+    /// Keeps the service at work for as long as somebody listens.
+    operation: Operation,
+}
+
+impl Telling {
+    async fn next(mut self) -> Result<Option<(Progress, Self)>, ServiceError> {
+        loop {
+            if let Some(progress) = self.told.pop_front() {
+                return Ok(Some((progress, self)));
+            }
+            tokio::select! {
+                biased;
+                record = self.records.next() => match record {
+                    None => return Ok(None),
+                    Some(Err(OutcomeError::Stopped(_))) => return Err(ServiceError::Stopped),
+                    Some(record) => {
+                        let Record { at, event, .. } = record?;
+                        let at = Timestamp::from_millis(at.0);
+                        let told = self.narrator.tell(&event).into_iter();
+                        self.told.extend(told.map(|what| Progress { at, what }));
+                    }
+                },
+                Ok(report) = self.live.recv() => {
+                    if report.run == self.operation.run {
+                        let Report { phase, node, done, total, .. } = report;
+                        let what = ProgressKind::Node { phase, node, state: NodeState::Progress { done, total } };
+                        self.told.push_back(Progress { at: Timestamp::now(), what });
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::definition::{Builder, Definition, Warning, warn};
+use crate::forecast::Forecast;
 use crate::id::SagaName;
 use crate::plan::Plan;
 
@@ -86,6 +87,16 @@ impl<App, In, Out> Saga<App, In, Out> {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// What would happen if each step failed: what is undone, what is kept, what is finished, and how the run ends. It
+    /// prints as a sentence for each case; [`Forecast::to_table`] is a table.
+    ///
+    /// It is computed by running the machine that runs the saga, once for each step: for thousands of steps ask for
+    /// single rows, by [`Forecast::row`].
+    #[must_use]
+    pub fn forecast(&self) -> Forecast {
+        Forecast::of(self.plan())
     }
 
     /// Its drawing, in the language of Graphviz. See [`Plan::to_dot`].

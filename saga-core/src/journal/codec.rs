@@ -53,6 +53,14 @@ pub enum JournalError {
         /// Its format.
         found: u8,
     },
+    /// No release ever wrote this format: the bytes are damaged. Restore the store from a copy, or abandon the run.
+    #[error("record {seq} is damaged: there is no format {found}")]
+    UnknownFormat {
+        /// The record's place.
+        seq: Seq,
+        /// What stands where the format should.
+        found: u8,
+    },
     /// The checksum holds, but the JSON is no event that this build knows. Run the release that wrote it, or a newer one.
     #[error("record {seq} holds no known event: {source}")]
     UnknownEvent {
@@ -104,6 +112,10 @@ impl EncodedRecord {
         };
         if version > FORMAT_VERSION {
             return Err(JournalError::NewerFormat { seq, found: version });
+        }
+        // The version is in front of what is checksummed, so that every format can have a checksum of its own.
+        if version == 0 {
+            return Err(JournalError::UnknownFormat { seq, found: version });
         }
         let expected = u32::from_le_bytes(checksum.try_into().unwrap_or_default());
         let found = crc32fast::hash(json);

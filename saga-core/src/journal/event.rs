@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::{Epoch, ExclusiveKey, ItemRef, SagaName, Seq, StepIndex, StepName, Timestamp, WorkerId};
 use crate::payload::Payload;
@@ -314,7 +314,7 @@ pub enum Verb {
         /// The item.
         of: ItemRef,
         /// The output that the steps after it get.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
         output: Option<Payload>,
     },
     /// Roll a halted run back on purpose.
@@ -332,4 +332,9 @@ impl fmt::Display for Verb {
             Self::Abandon => "abandon",
         })
     }
+}
+
+/// A field that is there is a value, even if the value is `null`; one that is not there is none.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    Payload::deserialize(deserializer).map(Some)
 }

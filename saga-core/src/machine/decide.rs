@@ -1,9 +1,9 @@
 //! What follows from the state.
 
-use crate::id::{ItemRef, StepIndex, Timestamp};
+use crate::id::{ItemRef, Timestamp};
 use crate::journal::{Cause, Event, Failure, FailureKind, Rest};
 use crate::machine::evolve::{IllegalEvent, evolve};
-use crate::machine::state::{ItemPhase, Phase, State};
+use crate::machine::state::{ItemPhase, Phase, State, count};
 use crate::plan::{Plan, Shape};
 
 /// Something that the caller has to do, once the events that came with it are durable.
@@ -68,13 +68,18 @@ pub fn decide(plan: &Plan, state: &mut State, now: Timestamp) -> Result<Decision
         decision.then.push(Command::Finalize);
     }
     #[cfg(debug_assertions)]
-    if plan.steps().len() <= 64 {
+    if is_small(state) {
         // Counting everything anew after every event would make large sagas quadratic, so that is left to small ones.
         if let Err(violation) = super::check_invariants(plan, state) {
             panic!("{violation}");
         }
     }
     Ok(decision)
+}
+
+#[cfg(debug_assertions)]
+fn is_small(state: &State) -> bool {
+    state.steps.len() <= 64 && state.steps.iter().map(|step| step.items.len()).sum::<usize>() <= 128
 }
 
 fn next_event(plan: &Plan, state: &State, now: Timestamp) -> Option<Event> {
@@ -138,18 +143,12 @@ fn must_ask_guard(plan: &Plan, state: &State) -> bool {
 }
 
 fn next_start(plan: &Plan, state: &State) -> Option<Event> {
-    let step = *state.agenda.starts.front()?;
+    let step = *state.agenda.starts.first()?;
     let items = match plan.step(step).shape {
         Shape::Single => None,
-        Shape::Each { .. } => Some(width(plan, state, step)),
+        Shape::Each { .. } => Some(count(state.elements_of(plan, step).len())),
     };
     Some(Event::StepStarted { step, name: plan.step(step).name.clone(), items })
-}
-
-/// How many items a fan-out has. An input that is no list is one item, whose action cannot decode it and says so.
-fn width(plan: &Plan, state: &State, step: StepIndex) -> u32 {
-    let elements = state.resolve(&plan.step(step).input).and_then(|list| list.elements());
-    elements.map_or(1, |elements| u32::try_from(elements.len()).unwrap_or(u32::MAX))
 }
 
 fn next_due(state: &State, now: Timestamp) -> Option<Event> {

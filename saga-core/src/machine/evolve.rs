@@ -1,8 +1,8 @@
 //! The fold: one event changes the state.
 
 use crate::id::{ItemRef, StepIndex, Timestamp};
-use crate::journal::{Cause, Event, Failure, FailureKind, FailureOrigin, ProbeAnswer, Record, Rest, Verb};
-use crate::machine::state::{Agenda, Effect, Item, ItemPhase, Phase, State, places};
+use crate::journal::{Cause, Event, Failure, FailureKind, ProbeAnswer, Record, Rest};
+use crate::machine::state::{Agenda, Effect, Item, ItemPhase, Phase, State, count, places};
 use crate::payload::Payload;
 use crate::plan::{Plan, Shape};
 
@@ -21,7 +21,7 @@ pub struct IllegalEvent {
 /// Folds one event into the state.
 ///
 /// The cost is that of the step's degree, not of the saga's size, but for the few events that turn the whole run
-/// (`resumed`, `rollback_began`, `operated`).
+/// (`resumed`, `abort_began`, `rollback_began`, `operated`).
 ///
 /// # Errors
 ///
@@ -49,9 +49,9 @@ fn name_of(event: &Event) -> String {
     text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
 }
 
-type Fallible = Result<(), &'static str>;
+pub(super) type Fallible = Result<(), &'static str>;
 
-fn ensure(condition: bool, why: &'static str) -> Fallible {
+pub(super) fn ensure(condition: bool, why: &'static str) -> Fallible {
     if condition { Ok(()) } else { Err(why) }
 }
 
@@ -111,7 +111,7 @@ impl Fold<'_> {
                 Ok(())
             }
             Event::SubjectChecked { gone } => {
-                ensure(self.state.is_aborting(), "the run is not being aborted")?;
+                ensure(self.state.phase == Phase::Draining, "the run is not being aborted")?;
                 self.state.guard_answered = true;
                 self.state.agenda.guard_asked = false;
                 if *gone {
@@ -128,7 +128,7 @@ impl Fold<'_> {
                 Ok(())
             }
             Event::UndoStarted { of, attempt } => {
-                ensure(matches!(self.phase_of(*of)?, ItemPhase::UndoScheduled(_)), "its compensation is not due")?;
+                ensure(self.may_undo(*of)?, "its compensation is not due")?;
                 let at = self.at;
                 let item = self.state.item_mut(*of).ok_or("there is no such item")?;
                 ensure(*attempt == item.undo_attempts + 1, "the attempt has the wrong number")?;
@@ -139,12 +139,12 @@ impl Fold<'_> {
                 self.set_phase(*of, ItemPhase::Undoing);
                 Ok(())
             }
-            Event::UndoFailed { of, error, retry_at, .. } => {
+            Event::UndoFailed { of, attempt, error, retry_at } => {
                 ensure(self.phase_of(*of)? == ItemPhase::Undoing, "its compensation is not in flight")?;
-                if let Some(item) = self.state.item_mut(*of) {
-                    item.undo_failures += 1;
-                    item.error = Some(Box::new(error.clone()));
-                }
+                let item = self.state.item_mut(*of).ok_or("there is no such item")?;
+                ensure(*attempt == item.undo_attempts, "it is not the attempt in flight")?;
+                item.undo_failures += 1;
+                item.error = Some(Box::new(error.clone()));
                 match retry_at {
                     Some(at) => self.set_phase(*of, ItemPhase::UndoScheduled(*at)),
                     None => {
@@ -175,24 +175,7 @@ impl Fold<'_> {
             }
             Event::Operated { verb, by } => {
                 ensure(self.state.phase == Phase::Resting, "the run is not at rest")?;
-                let was_stuck = self.state.rest.take() == Some(Rest::Stuck);
-                match verb {
-                    Verb::Retry => self.try_again(was_stuck),
-                    Verb::Skip { of, output } => self.skip(*of, output.clone(), was_stuck)?,
-                    Verb::RollBack => {
-                        ensure(!was_stuck, "only a halted run can be rolled back")?;
-                        self.state.halting.clear();
-                        // The operator has looked: there is nothing left to ask.
-                        self.state.guard_answered = true;
-                        self.state.phase = Phase::Draining;
-                    }
-                    Verb::Abandon => {
-                        self.state.abandoned = Some(by.clone());
-                        self.state.phase = Phase::Abandoning;
-                    }
-                }
-                self.rebuild_agenda();
-                Ok(())
+                self.operated(verb, by)
             }
         }
     }
@@ -201,24 +184,25 @@ impl Fold<'_> {
         let shape = self.plan.steps().get(step.at()).ok_or("there is no such step")?.shape;
         ensure(!self.state.steps[step.at()].started, "the step was started before")?;
         ensure(self.state.steps[step.at()].waiting_on == 0, "a dependency has not succeeded")?;
+        ensure(self.may_start(step), "no new step starts any more")?;
         let at = self.at;
         let elements = match shape {
             Shape::Single => Vec::new(),
-            Shape::Each { .. } => {
-                self.state.resolve(&self.plan.step(step).input).and_then(|list| list.elements()).unwrap_or_default()
-            }
+            Shape::Each { .. } => self.state.elements_of(self.plan, step),
         };
+        match (shape, items) {
+            (Shape::Single, None) => {}
+            (Shape::Single, Some(_)) => return Err("the step is no fan-out"),
+            (Shape::Each { .. }, items) => {
+                ensure(items == Some(count(elements.len())), "the fan-out's input has another number of elements")?;
+            }
+        }
         let this = &mut self.state.steps[step.at()];
         this.started = true;
         this.elements = elements;
-        if self.state.agenda.starts.front() == Some(&step) {
-            self.state.agenda.starts.pop_front();
-        } else {
-            self.state.agenda.starts.retain(|start| *start != step);
-        }
+        self.state.agenda.starts.remove(&step);
         match shape {
             Shape::Single => {
-                ensure(items.is_none(), "the step is no fan-out")?;
                 let mut item = Item::new(ItemPhase::Waiting);
                 item.attempts = 1;
                 item.since = at;
@@ -226,9 +210,9 @@ impl Fold<'_> {
                 self.set_phase(ItemRef::new(step, 0), ItemPhase::Running);
             }
             Shape::Each { .. } => {
-                let items = items.ok_or("the step is a fan-out")?;
-                self.state.steps[step.at()].items = (0..items).map(|_| Item::new(ItemPhase::Waiting)).collect();
-                if items == 0 {
+                let this = &mut self.state.steps[step.at()];
+                this.items = this.elements.iter().map(|_| Item::new(ItemPhase::Waiting)).collect();
+                if this.items.is_empty() {
                     self.complete(step);
                 } else {
                     self.schedule_items(step);
@@ -239,7 +223,9 @@ impl Fold<'_> {
     }
 
     fn attempt_started(&mut self, of: ItemRef, attempt: u32) -> Fallible {
-        ensure(matches!(self.phase_of(of)?, ItemPhase::Scheduled(_)), "no attempt is due")?;
+        // It may have had no place yet: a release with another concurrency limit may have written this.
+        ensure(matches!(self.phase_of(of)?, ItemPhase::Scheduled(_) | ItemPhase::Waiting), "no attempt is due")?;
+        ensure(self.is_at_work() && self.state.may_try(self.plan, of.step), "nothing is tried any more")?;
         let at = self.at;
         let item = self.state.item_mut(of).ok_or("there is no such item")?;
         ensure(attempt == item.attempts + 1, "the attempt has the wrong number")?;
@@ -265,7 +251,7 @@ impl Fold<'_> {
     }
 
     /// An attempt ended without success: ask the outside world, if that can be asked and has something to tell.
-    fn question(&mut self, of: ItemRef, retry_at: Option<Timestamp>) {
+    pub(super) fn question(&mut self, of: ItemRef, retry_at: Option<Timestamp>) {
         if self.plan.step(of.step).probed && self.state.effect(of) == Effect::Unknown {
             self.set_phase(of, ItemPhase::Probing(retry_at));
             self.state.agenda.probes.push_back(of);
@@ -294,9 +280,23 @@ impl Fold<'_> {
     /// An attempt failed, and all that can be known of it is known.
     fn settle_failure(&mut self, of: ItemRef, retry_at: Option<Timestamp>) {
         match retry_at {
-            Some(at) if self.state.may_try(self.plan, of.step) => self.set_phase(of, ItemPhase::Scheduled(at)),
+            Some(at) if self.state.may_try(self.plan, of.step) => {
+                let crowded = self.state.steps[of.step.at()].taken > places(self.plan.step(of.step).shape);
+                if crowded && at <= self.at {
+                    self.wait_for_place(of);
+                } else {
+                    self.set_phase(of, ItemPhase::Scheduled(at));
+                }
+            }
             _ => self.fail(of),
         }
+    }
+
+    /// An item is to be tried as soon as its fan-out has a place for it.
+    pub(super) fn wait_for_place(&mut self, of: ItemRef) {
+        self.set_phase(of, ItemPhase::Waiting);
+        let next = &mut self.state.steps[of.step.at()].next_item;
+        *next = of.item.min(*next);
     }
 
     /// An item failed for good, under the policy now in force.
@@ -349,14 +349,14 @@ impl Fold<'_> {
             let waiting = &mut self.state.steps[dependent.at()];
             waiting.waiting_on -= 1;
             if waiting.waiting_on == 0 && self.may_start(*dependent) {
-                self.state.agenda.starts.push_back(*dependent);
+                self.state.agenda.starts.insert(*dependent);
             }
         }
         self.forward_finished(index);
     }
 
     /// Gives waiting items of a fan-out the places that are free.
-    fn schedule_items(&mut self, index: StepIndex) {
+    pub(super) fn schedule_items(&mut self, index: StepIndex) {
         let places = places(self.plan.step(index).shape);
         loop {
             let step = &mut self.state.steps[index.at()];
@@ -383,152 +383,48 @@ impl Fold<'_> {
         for of in given_up {
             self.give_up(of);
         }
+        // Items of a fan-out that an operator wanted to be tried again, and that had no place yet.
+        let renewed: Vec<ItemRef> = self
+            .all_items()
+            .filter(|of| !self.plan.step(of.step).is_forward())
+            .filter(|of| self.state.item(*of).is_some_and(|it| it.phase == ItemPhase::Waiting && it.attempts > 0))
+            .collect();
+        for of in renewed {
+            self.fail(of);
+        }
     }
 
     /// A scheduled attempt will not be made.
     fn give_up(&mut self, of: ItemRef) {
         if self.state.item(of).is_some_and(|item| item.attempts == 0) {
-            self.set_phase(of, ItemPhase::Waiting);
-            let next = &mut self.state.steps[of.step.at()].next_item;
-            *next = of.item.min(*next);
+            self.wait_for_place(of);
         } else {
             self.fail(of);
         }
-    }
-
-    /// The worker that drove the run is gone: attempts in flight are over, and what they did is unknown.
-    fn interrupt(&mut self) {
-        let interrupted = Failure {
-            kind: FailureKind::Failed,
-            origin: FailureOrigin::Interrupted,
-            message: "the worker stopped while the attempt ran".to_owned(),
-        };
-        let all: Vec<ItemRef> = self.all_items().collect();
-        for of in all {
-            match self.state.item(of).map(|item| item.phase) {
-                Some(ItemPhase::Running) => {
-                    if let Some(item) = self.state.item_mut(of) {
-                        item.effect = Effect::Unknown;
-                        item.error = Some(Box::new(interrupted.clone()));
-                    }
-                    let again = self.state.may_try(self.plan, of.step).then_some(Timestamp(0));
-                    self.question(of, again);
-                }
-                Some(ItemPhase::Undoing) => self.set_phase(of, ItemPhase::UndoScheduled(Timestamp(0))),
-                _ => {}
-            }
-        }
-    }
-
-    /// Derives from the state alone what there is to do besides the timers. What was asked before is asked again.
-    fn rebuild_agenda(&mut self) {
-        self.state.agenda = Agenda::default();
-        self.schedule_starts();
-        let all: Vec<ItemRef> = self.all_items().collect();
-        let probing = all
-            .into_iter()
-            .filter(|of| matches!(self.state.item(*of), Some(Item { phase: ItemPhase::Probing(_), .. })));
-        self.state.agenda.probes = probing.collect();
-    }
-
-    fn all_items(&self) -> impl Iterator<Item = ItemRef> + use<> {
-        let counts: Vec<usize> = self.state.steps.iter().map(|step| step.items.len()).collect();
-        (0u32..)
-            .zip(counts)
-            .flat_map(|(step, items)| (0u32..).take(items).map(move |item| ItemRef::new(StepIndex(step), item)))
     }
 
     pub(super) fn schedule_starts(&mut self) {
         for index in self.plan.order() {
             let step = &self.state.steps[index.at()];
             if !step.started && step.waiting_on == 0 && self.may_start(*index) {
-                self.state.agenda.starts.push_back(*index);
+                self.state.agenda.starts.insert(*index);
             }
         }
-    }
-
-    /// The operator wants what failed to be tried again.
-    fn try_again(&mut self, was_stuck: bool) {
-        if was_stuck {
-            self.state.phase = Phase::RollingBack;
-            for of in std::mem::take(&mut self.state.stuck) {
-                self.state.failed.remove(&of);
-                self.renew_attempts(of);
-            }
-            return;
-        }
-        self.go_forward();
-        for of in std::mem::take(&mut self.state.failed) {
-            self.renew_attempts(of);
-        }
-        for step in self.plan.order() {
-            self.schedule_items(*step);
-        }
-    }
-
-    fn go_forward(&mut self) {
-        self.state.phase = Phase::Forward;
-        self.state.cause = None;
-        self.state.surfaced = None;
-        self.state.guard_answered = false;
-        // It has passed, or will pass before long; the operator knows, and wants the run to go on.
-        self.state.deadline = None;
-        self.state.halting.clear();
-        self.state.stuck.clear();
-    }
-
-    /// A fresh budget for whatever of an item failed.
-    fn renew_attempts(&mut self, of: ItemRef) {
-        let probed = self.plan.step(of.step).probed;
-        let rolling_back = self.state.phase == Phase::RollingBack;
-        let Some(item) = self.state.item_mut(of) else { return };
-        match item.phase {
-            ItemPhase::UndoFailed => {
-                item.undo_failures = 0;
-                self.set_phase(of, ItemPhase::UndoScheduled(Timestamp(0)));
-            }
-            ItemPhase::Failed => {
-                item.failures = 0;
-                item.patient = item.patient && rolling_back;
-                if probed && item.effect == Effect::Unknown {
-                    // The operator may have settled it by hand.
-                    self.set_phase(of, ItemPhase::Probing(Some(Timestamp(0))));
-                } else {
-                    self.set_phase(of, ItemPhase::Scheduled(Timestamp(0)));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The operator has settled an item by hand; the rest of what failed is tried again.
-    fn skip(&mut self, of: ItemRef, output: Option<Payload>, was_stuck: bool) -> Fallible {
-        match self.phase_of(of)? {
-            ItemPhase::UndoFailed => {
-                self.state.phase = Phase::RollingBack;
-                self.state.stuck.remove(&of);
-                self.undone(of);
-            }
-            ItemPhase::Failed => {
-                ensure(self.state.failed.remove(&of), "the item did not fail")?;
-                let output = output.ok_or("a step counts as succeeded only with an output")?;
-                if was_stuck {
-                    ensure(self.state.stuck.remove(&of), "the item is not what the run is stuck at")?;
-                    self.state.phase = Phase::RollingBack;
-                    self.succeed(of, output);
-                } else {
-                    self.go_forward();
-                    self.succeed(of, output);
-                    self.try_again(false);
-                }
-            }
-            _ => return Err("the item did not fail"),
-        }
-        Ok(())
     }
 
     fn rested(&mut self, rest: &Rest) -> Fallible {
-        ensure(!matches!(self.state.phase, Phase::Resting | Phase::Finalizing), "the run was at rest already")?;
+        let state = &*self.state;
+        let idle = state.in_flight == 0 && state.undoing == 0;
+        let due = !state.timers.is_empty() || !state.agenda.starts.is_empty();
+        let (phase, way) = match rest {
+            Rest::Completed => (Phase::Forward, state.remaining == 0),
+            Rest::RolledBack => (Phase::RollingBack, !due && state.stuck.is_empty()),
+            Rest::Stuck => (Phase::RollingBack, !due && !state.stuck.is_empty()),
+            Rest::Halted { at, .. } => (Phase::Draining, state.is_halting() && state.halting.contains(at)),
+            Rest::Abandoned { .. } => (Phase::Abandoning, true),
+        };
+        ensure(idle, "something is in flight")?;
+        ensure(state.phase == phase && way, "the run cannot come to rest like this")?;
         self.state.rest = Some(rest.clone());
         self.state.agenda = Agenda::default();
         if self.plan.is_finalized() {
@@ -547,6 +443,11 @@ impl Fold<'_> {
             Some(Rest::Halted { .. } | Rest::Stuck) => Phase::Resting,
             _ => Phase::Ended,
         };
+    }
+
+    /// Whether actions may be tried at all.
+    fn is_at_work(&self) -> bool {
+        matches!(self.state.phase, Phase::Forward | Phase::Draining | Phase::RollingBack)
     }
 
     pub(super) fn phase_of(&self, of: ItemRef) -> Result<ItemPhase, &'static str> {

@@ -100,9 +100,14 @@ fn something_is_to_be_done(plan: &Plan, state: &State) -> Result<(), Violation> 
     let has_next = match state.phase {
         Phase::Unstarted | Phase::Ended | Phase::Resting | Phase::Finalizing => true,
         Phase::Abandoning => state.abandoned.is_some(),
-        Phase::Forward => waits || !state.agenda.starts.is_empty() || !state.timers.is_empty(),
-        Phase::Draining => waits || (plan.is_guarded() && !state.guard_answered),
-        Phase::RollingBack => waits || !state.timers.is_empty(),
+        Phase::Forward => {
+            let ends = state.remaining == 0 || state.surfaced.is_some();
+            waits || ends || !state.agenda.starts.is_empty() || !state.timers.is_empty()
+        }
+        // With nothing in flight it halts or rolls back, and a rollback with nothing to do is at its end; but for the
+        // guard, who is asked in between.
+        Phase::Draining => state.draining == 0 || waits || plan.is_guarded(),
+        Phase::RollingBack => true,
     };
     ensure(has_next, || format!("nothing is to be done, and nothing is awaited, in phase {:?}", state.phase))
 }

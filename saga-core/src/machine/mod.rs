@@ -18,7 +18,9 @@ mod decide;
 mod evolve;
 mod invariant;
 mod observe;
+mod operated;
 mod report;
+mod resumed;
 mod state;
 mod unwind;
 

@@ -26,11 +26,17 @@ pub fn outcome(plan: &Plan, state: &State) -> Option<Outcome<Payload>> {
     })
 }
 
-/// Every item whose effect stands after a rollback.
+/// Every item whose effect stands after a rollback. One whose effect is unknown, and that nothing can undo, may stand: it
+/// is named too, for an empty list means that nothing is left.
 fn kept(plan: &Plan, state: &State) -> Vec<Place> {
+    let may_stand = |of: &ItemRef| match state.item_phase(*of) {
+        Some(ItemPhase::Succeeded) => true,
+        Some(ItemPhase::Failed) => state.effect(*of) == Effect::Unknown,
+        _ => false,
+    };
     started(plan, state)
         .filter(|of| plan.step(of.step).recovery != Recovery::ReadOnly)
-        .filter(|of| state.item_phase(*of) == Some(ItemPhase::Succeeded))
+        .filter(may_stand)
         .map(|of| place(plan, of))
         .collect()
 }

@@ -83,7 +83,7 @@ impl ItemPhase {
 }
 
 /// One item of a step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Item {
     pub(super) phase: ItemPhase,
     pub(super) effect: Effect,
@@ -146,7 +146,7 @@ pub(super) enum Fate {
 }
 
 /// One step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Step {
     /// Its items, once it has started.
     pub(super) items: Vec<Item>,
@@ -181,10 +181,10 @@ impl Step {
 }
 
 /// What the next [`decide`](super::decide) has to look at, besides the timers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Agenda {
     /// Steps that may start.
-    pub(super) starts: VecDeque<StepIndex>,
+    pub(super) starts: BTreeSet<StepIndex>,
     /// Items whose probe is to be asked.
     pub(super) probes: VecDeque<ItemRef>,
     /// The guard was asked, and has not answered.
@@ -194,7 +194,7 @@ pub(super) struct Agenda {
 }
 
 /// What is known of a run at one point of its journal: the fold of its events.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct State {
     pub(super) phase: Phase,
     pub(super) seq: Seq,
@@ -236,7 +236,6 @@ impl State {
     /// The state before the first event.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let steps: Vec<Step> = plan
             .steps()
             .iter()
@@ -444,6 +443,12 @@ impl State {
         })
     }
 
+    /// The inputs of a fan-out's items. An input that is no list is one item, whose action cannot decode it and says so.
+    pub(super) fn elements_of(&self, plan: &Plan, step: StepIndex) -> Vec<Payload> {
+        let input = self.resolve(&plan.step(step).input).unwrap_or_else(Payload::null);
+        input.elements().unwrap_or_else(|| vec![input])
+    }
+
     fn step_output(&self, step: StepIndex) -> Option<&Payload> {
         let step = &self.steps[step.at()];
         if !step.is_complete() {
@@ -470,6 +475,10 @@ impl State {
     pub(super) fn item_mut(&mut self, of: ItemRef) -> Option<&mut Item> {
         self.steps.get_mut(of.step.at())?.items.get_mut(of.item as usize)
     }
+}
+
+pub(super) fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// How many items of a step may be in flight at the same time.

@@ -131,6 +131,16 @@ impl Fold<'_> {
         }
     }
 
+    /// Whether an item's compensation may start. It may have had no place yet: a release with another concurrency limit may
+    /// have written that it did.
+    pub(super) fn may_undo(&self, of: ItemRef) -> Result<bool, &'static str> {
+        let item = self.state.item(of).ok_or("there is no such item")?;
+        let step = &self.state.steps[of.step.at()];
+        let due = step.fate == Fate::Unwinds && step.unwinding == 0 && self.plan.step(of.step).is_compensable();
+        let scheduled = matches!(item.phase, ItemPhase::UndoScheduled(_));
+        Ok(self.state.phase == Phase::RollingBack && (scheduled || (due && item.needs_undo())))
+    }
+
     /// An item's compensation is done, or was done by hand.
     pub(super) fn undone(&mut self, of: ItemRef) {
         self.set_phase(of, ItemPhase::Undone);

@@ -117,11 +117,11 @@ impl Head {
     }
 
     /// Takes over what was planned on a copy of this head, and is durable now. The lease may have been renewed or released
-    /// meanwhile, which stands, unless the run came to rest.
+    /// meanwhile, which stands, unless the run came to rest (and perhaps was set going again).
     #[cfg(feature = "sled")]
     pub(super) fn settle(&mut self, planned: &Self) {
         self.summary = planned.summary.clone();
-        if !self.summary.status.is_live() {
+        if planned.lease.is_none() {
             self.lease = None;
         }
     }

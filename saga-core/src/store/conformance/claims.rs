@@ -37,7 +37,7 @@ pub async fn claims_take_only_what_nobody_holds<F: Factory>(factory: &F) {
     }
     store.release(&[(a.clone(), Epoch(1)), (c.clone(), Epoch(1))]).await.expect("the store works");
     taken(&store, next(&c, 1, RunStatus::Completed)).await;
-    assert_eq!(claimed(&store, "v", 10).await, [a.clone()]);
+    assert_eq!(claimed(&store, "v", 10).await, std::slice::from_ref(&a));
     assert_eq!(get(&store, &a).await.epoch, Epoch(2));
     assert_eq!(
         claimed(&store, "v", 10).await,
@@ -63,7 +63,7 @@ pub async fn a_claim_fences_the_one_before<F: Factory>(factory: &F) {
     let (store, run) = (factory.open().await, run_id("run"));
     taken(&store, start(&run)).await;
     store.release(&[(run.clone(), Epoch(1))]).await.expect("the store works");
-    assert_eq!(claimed(&store, "v", 1).await, [run.clone()]);
+    assert_eq!(claimed(&store, "v", 1).await, std::slice::from_ref(&run));
     let refused = append(&store, next(&run, 1, RunStatus::Running)).await;
     assert_eq!(refused, Err(Refused::Stale { run: run.clone(), current: Epoch(2), found: Epoch(1) }));
     taken(&store, under(2, next(&run, 1, RunStatus::Running))).await;
@@ -80,7 +80,7 @@ pub async fn an_expired_lease_can_be_claimed<F: Factory>(factory: &F) {
     factory.advance(LEASE).await;
     assert_eq!(get(&store, &run).await.owner, None, "nobody holds it");
     taken(&store, next(&run, 1, RunStatus::Running)).await;
-    assert_eq!(claimed(&store, "v", 1).await, [run.clone()]);
+    assert_eq!(claimed(&store, "v", 1).await, std::slice::from_ref(&run));
     assert!(matches!(append(&store, next(&run, 2, RunStatus::Running)).await, Err(Refused::Stale { .. })));
 }
 

@@ -16,15 +16,15 @@ pub async fn many_runs_at_once<F: Factory>(factory: &F) {
             for expected in 1..6 {
                 taken(store, next(&run, expected, RunStatus::Running)).await;
             }
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 taken(store, next(&run, 6, RunStatus::Completed)).await;
             }
         }
     };
     join_all((0..32).map(drive)).await;
-    for number in 0..32 {
+    for number in 0_u64..32 {
         let run = run_id(&format!("run-{number}"));
-        assert_eq!(read_all(&store, &run).await, records(&run, 0, 6 + u64::from(number % 2 == 0)));
+        assert_eq!(read_all(&store, &run).await, records(&run, 0, 6 + u64::from(number.is_multiple_of(2))));
     }
 }
 

@@ -89,7 +89,7 @@ pub async fn deletions_outlive_a_restart<F: Factory>(factory: &F) {
     }
     taken(&store, start(&again)).await;
     let Some(store) = factory.reopen(store).await else { return };
-    assert_eq!(list_all(&store, Query::default()).await, [again.clone()]);
+    assert_eq!(list_all(&store, Query::default()).await, std::slice::from_ref(&again));
     assert_eq!(read_all(&store, &again).await, records(&again, 0, 1));
     let Some(store) = factory.reopen(store).await else { return };
     assert_eq!(list_all(&store, Query::default()).await, [again]);

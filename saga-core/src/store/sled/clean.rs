@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use crate::id::RunId;
 use crate::store::sled::commit::Writer;
 use crate::store::sled::ended::{self, Ended};
-use crate::store::sled::frame::{Directory, Extent, Group, Kind, Origin, Standing, read_extent};
+use crate::store::sled::frame::{Directory, Extent, Kind, Origin, Standing, read_extent};
+use crate::store::sled::group::Group;
 use crate::store::sled::{Core, damaged};
 use crate::store::{RunSummary, StoreError};
 

@@ -1,4 +1,4 @@
-//! The bytes of a frame: a directory of what happened to which run, then the records.
+//! Reading a frame: a directory of what happened to which run, then the records. [`group`](super::group) writes them.
 //!
 //! The byte-level picture is in the [module's documentation](super).
 
@@ -12,9 +12,9 @@ use crate::plan::Fingerprint;
 use crate::store::{RunStatus, RunSummary};
 
 /// The version of the layout that is written.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
-const HEADER: usize = 17;
+pub(super) const HEADER: usize = 17;
 
 /// The largest value that is ever given to sled.
 ///
@@ -22,9 +22,6 @@ const HEADER: usize = 17;
 /// syncs. So it is the *leaf* that must stay below: sled splits one that has more than 16 values, and merges at most three
 /// into a full one. 24 values of this size stay below 128 KiB.
 pub(super) const FRAME_BYTES: usize = 5 * 1024;
-
-/// Entries of more records than this are cut in two, so that a directory always fits in a frame.
-const MAX_RECORDS_PER_ENTRY: usize = 256;
 
 /// What happened to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +43,7 @@ impl Kind {
         matches!(self, Self::Start | Self::Append | Self::Copy)
     }
 
-    fn code(self) -> u8 {
+    pub(super) fn code(self) -> u8 {
         match self {
             Self::Start => 1,
             Self::Append => 2,
@@ -172,7 +169,7 @@ impl fmt::Display for Unreadable {
     }
 }
 
-fn status_code(status: RunStatus) -> u8 {
+pub(super) fn status_code(status: RunStatus) -> u8 {
     match status {
         RunStatus::Running => 0,
         RunStatus::Halted => 1,
@@ -188,198 +185,12 @@ pub(super) fn roll_mark(run: &RunId) -> [u8; 4] {
     crc32fast::hash(run.as_str().as_bytes()).to_le_bytes()
 }
 
-#[derive(Default)]
-struct Pending {
-    directory: Vec<u8>,
-    entries: u16,
-    data: Vec<u8>,
-    roll: Vec<u8>,
-}
-
-/// A frame as it is given to sled.
-pub(super) struct Sealed {
-    pub(super) number: u64,
-    pub(super) bytes: Vec<u8>,
-    pub(super) roll: Vec<u8>,
-}
-
-/// Lays out the frames of one commit.
-pub(super) struct Group {
-    first: u64,
-    frames: Vec<Pending>,
-}
-
-impl Group {
-    /// An empty group, whose frames will be numbered from `first` on.
-    pub(super) fn new(first: u64) -> Self {
-        Self { first, frames: Vec::new() }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    /// Adds an entry that has no records.
-    pub(super) fn add_mark(&mut self, kind: Kind, run: &RunId, epoch: Epoch) {
-        let mut entry = entry_head(kind, run);
-        entry.extend_from_slice(&epoch.0.to_le_bytes());
-        self.place(&entry, &[], run);
-    }
-
-    /// Adds records, and says where they will be.
-    pub(super) fn add_records(
-        &mut self,
-        kind: Kind,
-        run: &RunId,
-        standing: Standing,
-        origin: Option<&Origin>,
-        records: &[EncodedRecord],
-    ) -> Vec<Extent> {
-        let json = origin.map(|origin| serde_json::to_vec(origin).expect("an origin always has a JSON form"));
-        let mut extents = Vec::new();
-        let mut rest = records;
-        while !rest.is_empty() {
-            // What a later entry of a start says is an append to what the first one started.
-            let (kind, json) = match (&json, extents.is_empty(), kind) {
-                (json, true, kind) => (kind, json.as_deref().unwrap_or_default()),
-                (Some(json), false, Kind::Copy) => (Kind::Copy, json.as_slice()),
-                (_, false, _) => (Kind::Append, [].as_slice()),
-            };
-            let fixed = entry_head(kind, run).len() + 8 + 8 + 1 + 8 + 2 + json.len() + 2;
-            let fitting = |room: usize| {
-                let mut used = fixed;
-                let fits = |record: &&EncodedRecord| {
-                    used += 4 + record.bytes.len();
-                    used <= room
-                };
-                rest.iter().take(MAX_RECORDS_PER_ENTRY).take_while(fits).count()
-            };
-            let room = self.room();
-            let wanted = rest.len().min(MAX_RECORDS_PER_ENTRY);
-            let count = match fitting(room) {
-                all if all == wanted => all,
-                // A fresh frame takes more; what the old one has left is not lost, frames are as long as what they hold.
-                _ if room < FRAME_BYTES - HEADER => {
-                    self.frames.push(Pending::default());
-                    continue;
-                }
-                // A record that is larger than a frame goes on in the next ones.
-                some => some.max(1),
-            };
-            let (now, later) = rest.split_at(count);
-            rest = later;
-            // Only the last entry may say that the run has ended: whoever scans forgets an ended run, and would take what
-            // comes then for another. The copies of an ended run all say so, as nobody is to remember any of them.
-            let last = later.is_empty() || kind == Kind::Copy;
-            let status = if last { standing.status } else { RunStatus::Running };
-            let mut entry = entry_head(kind, run);
-            entry.extend_from_slice(&standing.epoch.0.to_le_bytes());
-            entry.extend_from_slice(&now[0].seq.0.to_le_bytes());
-            entry.push(status_code(status));
-            entry.extend_from_slice(&standing.at.0.to_le_bytes());
-            entry.extend_from_slice(&u16_of(json.len()).to_le_bytes());
-            entry.extend_from_slice(json);
-            entry.extend_from_slice(&u16_of(count).to_le_bytes());
-            for record in now {
-                entry.extend_from_slice(&u32_of(record.bytes.len()).to_le_bytes());
-            }
-            let data: Vec<&[u8]> = now.iter().map(|record| record.bytes.as_slice()).collect();
-            let (frame, entry, spill) = self.place(&entry, &data, run);
-            extents.push(Extent {
-                first: now[0].seq.0,
-                count: u32_of(count),
-                frame,
-                entry,
-                spill,
-                bytes: u32_of(now.iter().map(|record| record.bytes.len()).sum()),
-            });
-        }
-        extents
-    }
-
-    fn room(&self) -> usize {
-        let Some(last) = self.frames.last() else { return FRAME_BYTES - HEADER };
-        // Entries are numbered in 16 bits, which no frame of this size comes near.
-        (FRAME_BYTES - HEADER).saturating_sub(last.directory.len() + last.data.len())
-    }
-
-    /// Puts an entry into the last frame, or into a new one if there it does not fit, and returns where it is.
-    fn place(&mut self, entry: &[u8], data: &[&[u8]], run: &RunId) -> (u64, u16, u32) {
-        let bytes: usize = entry.len() + data.iter().map(|data| data.len()).sum::<usize>();
-        if self.frames.is_empty() || (bytes > self.room() && self.room() < FRAME_BYTES - HEADER) {
-            self.frames.push(Pending::default());
-        }
-        let at = self.frames.len() - 1;
-        let frame = &mut self.frames[at];
-        let number = frame.entries;
-        frame.entries += 1;
-        frame.directory.extend_from_slice(entry);
-        mark(frame, run);
-        let mut spill = 0;
-        for mut data in data.iter().copied() {
-            while !data.is_empty() {
-                if self.room() == 0 {
-                    self.frames.push(Pending::default());
-                    spill += 1;
-                    mark(&mut self.frames[at + spill], run);
-                }
-                let (now, later) = data.split_at(self.room().min(data.len()));
-                self.frames[at + spill].data.extend_from_slice(now);
-                data = later;
-            }
-        }
-        if spill > 0 {
-            // Nothing else goes into the last frame of a spill: a frame without entries has only what spilled into it.
-            self.frames.push(Pending::default());
-        }
-        (self.first + at as u64, number, u32_of(spill))
-    }
-
-    /// The finished frames, in the order of their numbers.
-    pub(super) fn seal(mut self) -> Vec<Sealed> {
-        if self.frames.last().is_some_and(|last| last.entries == 0 && last.data.is_empty()) {
-            self.frames.pop();
-        }
-        let of = u32_of(self.frames.len());
-        let seal = |(index, frame): (usize, Pending)| {
-            let mut bytes = Vec::with_capacity(HEADER + frame.directory.len() + frame.data.len());
-            bytes.push(VERSION);
-            bytes.extend_from_slice(&[0; 4]);
-            bytes.extend_from_slice(&u32_of(index).to_le_bytes());
-            bytes.extend_from_slice(&of.to_le_bytes());
-            bytes.extend_from_slice(&u32_of(frame.directory.len()).to_le_bytes());
-            bytes.extend_from_slice(&frame.directory);
-            let checksum = crc32fast::hash(&bytes[5..]);
-            bytes[1..5].copy_from_slice(&checksum.to_le_bytes());
-            bytes.extend_from_slice(&frame.data);
-            debug_assert!(bytes.len() <= FRAME_BYTES);
-            Sealed { number: self.first + index as u64, bytes, roll: frame.roll }
-        };
-        self.frames.into_iter().enumerate().map(seal).collect()
-    }
-}
-
-fn mark(frame: &mut Pending, run: &RunId) {
-    let mark = roll_mark(run);
-    if !frame.roll.chunks_exact(4).any(|other| other == mark) {
-        frame.roll.extend_from_slice(&mark);
-    }
-}
-
-fn entry_head(kind: Kind, run: &RunId) -> Vec<u8> {
-    let id = run.as_str().as_bytes();
-    let mut entry = vec![kind.code()];
-    entry.extend_from_slice(&u16_of(id.len()).to_le_bytes());
-    entry.extend_from_slice(id);
-    entry
-}
-
 // Both are bounded far below by what is checked before: lengths of ids and records, and the size of a frame.
-fn u16_of(number: usize) -> u16 {
+pub(super) fn u16_of(number: usize) -> u16 {
     u16::try_from(number).expect("bounded by the size of a frame")
 }
 
-fn u32_of(number: usize) -> u32 {
+pub(super) fn u32_of(number: usize) -> u32 {
     u32::try_from(number).expect("bounded by the size of a record")
 }
 

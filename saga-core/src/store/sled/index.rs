@@ -85,11 +85,12 @@ impl FrameLog {
         }
     }
 
-    /// Counts an extent as of no use any more.
+    /// Counts an extent as of no use any more. In a frame that is lost it never was.
     pub(super) fn drop(&mut self, extent: &Extent) {
         if let Some(frame) = self.get_mut(extent.frame) {
-            frame.live -= extent.bytes;
-            self.live -= u64::from(extent.bytes);
+            let gone = frame.live.min(extent.bytes);
+            frame.live -= gone;
+            self.live -= u64::from(gone);
         }
     }
 

@@ -71,6 +71,7 @@ mod commit;
 mod disk;
 mod ended;
 mod frame;
+mod group;
 mod index;
 mod lock;
 mod read;

@@ -243,13 +243,12 @@ impl Scan {
             self.runs.remove(run);
             self.just_ended.remove(run);
             for extent in &entry.extents {
-                let frames = extent.frame..=extent.frame + u64::from(extent.spill);
-                match self.lost.range(frames).next() {
-                    None => self.log.keep(extent),
-                    Some(frame) => {
-                        let what = format!("records of this ended run are in frame {frame}");
-                        self.damage.push(Damage { frame: Some(*frame), run: Some(run.clone()), what });
-                    }
+                if !self.lost.contains(&extent.frame) {
+                    self.log.keep(extent);
+                }
+                if let Some(frame) = self.lost.range(extent.frame..=extent.frame + u64::from(extent.spill)).next() {
+                    let what = format!("records of this ended run are in frame {frame}");
+                    self.damage.push(Damage { frame: Some(*frame), run: Some(run.clone()), what });
                 }
             }
         }

@@ -1,0 +1,104 @@
+//! Making machines, killing those that are not kept, and setting up those that are.
+
+use saga_core::{Ctx, StepError, Undo};
+
+use super::live::CallContext;
+use super::order::{NodeTask, Subject};
+use super::wait::{as_told, for_engine, for_plugin, worth_another};
+use super::{ClusterApp, record};
+use crate::engine::Engine;
+use crate::model::{Doomed, Node, NodeName, NodeToken};
+use crate::plugin::{ClusterView, PluginError};
+
+/// Makes one machine. Its token is journaled before the engine hears of it, so that whatever happens then, it is known
+/// under which one to look.
+pub(super) async fn make(ctx: Ctx<ClusterApp>, task: NodeTask) -> Result<Node, StepError> {
+    let order = task.order(&ctx.idempotency_key());
+    if ctx.checkpoints().is_empty() {
+        ctx.checkpoint(&order.token).await?;
+    }
+    let engine = ctx.engine(&task.engine)?;
+    for_engine(&ctx, || format!("{} could not be made", order.name), engine.create(&order)).await
+}
+
+/// Undoes [`make`], whether or not that knew what it had made.
+pub(super) async fn kill(ctx: Ctx<ClusterApp>, undo: Undo<NodeTask, Node>) -> Result<(), StepError> {
+    let order = undo.input.order(&ctx.idempotency_key());
+    destroy(ctx.engine(&undo.input.engine)?, &Doomed::of_own_making(&order)).await
+}
+
+/// Destroys one machine, and makes sure that it is gone: what is not there any more is what the engine does not find,
+/// not what it says to have destroyed.
+pub(super) async fn destroy(engine: &dyn Engine, doomed: &Doomed) -> Result<(), StepError> {
+    let name = doomed.name();
+    engine.destroy(doomed).await.map_err(|error| worth_another(&error, format!("{name} could not be destroyed")))?;
+    match is_there(engine, name, doomed.token()).await? {
+        true => Err(StepError::failed(format!("{name} is still there after it was destroyed"))),
+        false => Ok(()),
+    }
+}
+
+async fn is_there(engine: &dyn Engine, name: &NodeName, token: &NodeToken) -> Result<bool, StepError> {
+    let found = engine.find(token).await;
+    Ok(found.map_err(|error| worth_another(&error, format!("it cannot be told whether {name} is gone")))?.is_some())
+}
+
+/// Adds the new nodes to the record.
+pub(super) async fn admit(ctx: &Ctx<ClusterApp>, subject: &Subject, nodes: Vec<Node>) -> Result<Vec<Node>, StepError> {
+    let admitted = record::change(&*ctx.repository, &subject.name, &subject.id, |cluster| {
+        cluster.admit(nodes.clone());
+        Ok(())
+    });
+    match admitted.await? {
+        Some(_) => Ok(nodes),
+        None => Err(StepError::failed("the cluster's record is gone")),
+    }
+}
+
+/// How the plugin sees the cluster with its new nodes.
+pub(super) async fn view(
+    ctx: &Ctx<ClusterApp>,
+    subject: &Subject,
+    new: &[Node],
+    leaving: &[NodeName],
+) -> Result<ClusterView, StepError> {
+    let cluster = record::find(&*ctx.repository, &subject.name, &subject.id).await?;
+    let cluster = cluster.ok_or_else(|| StepError::failed("the cluster's record is gone"))?;
+    Ok(ClusterView::of(&cluster).without(leaving).with(new.iter().cloned()))
+}
+
+/// What the plugin does to new nodes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SetUp {
+    Configure,
+    Start,
+}
+
+/// Configures or starts the new nodes. `told` says what an error of the plugin means to this saga.
+pub(super) async fn set_up(
+    ctx: &Ctx<ClusterApp>,
+    what: SetUp,
+    (subject, new, leaving): (&Subject, &[Node], &[NodeName]),
+    told: fn(&PluginError, &str) -> StepError,
+) -> Result<(), StepError> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let plugin = ctx.plugin(&subject.plugin)?;
+    let view = view(ctx, subject, new, leaving).await?;
+    let context = CallContext::of(ctx);
+    let call = match what {
+        SetUp::Configure => plugin.configure(&view, new, &context),
+        SetUp::Start => plugin.start(&view, new, &context),
+    };
+    let doing = match what {
+        SetUp::Configure => "the new nodes could not be configured",
+        SetUp::Start => "the new nodes could not be started",
+    };
+    for_plugin(ctx, &context, call).await.map_err(|error| told(&error, doing))
+}
+
+/// For a saga that can still take all of it back.
+pub(super) fn reversible(error: &PluginError, doing: &str) -> StepError {
+    as_told(error.kind(), error, doing)
+}

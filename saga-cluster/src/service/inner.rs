@@ -1,0 +1,201 @@
+//! What all clones of a service share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use saga_core::store::{RunStatus, RunSummary};
+use saga_core::{Coordinator, ExclusiveKey, Payload, RunId, Seq, StartError, StartOptions};
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{OperationKind, ServiceError};
+use crate::model::{Cluster, ClusterId, ClusterName};
+use crate::repository::{ClusterRepository, RepositoryError};
+use crate::saga::create::{self, CreateSaga};
+use crate::saga::delete::{self, DeleteSaga};
+use crate::saga::scale::{self, ScaleSaga};
+use crate::saga::{ClusterApp, record};
+
+/// How often a change of the record is tried before the caller is told that it failed.
+const WRITE_ATTEMPTS: u32 = 4;
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+pub(super) struct Inner {
+    pub(super) coordinator: Coordinator<ClusterApp>,
+    pub(super) create: CreateSaga,
+    pub(super) scale: ScaleSaga,
+    pub(super) delete: DeleteSaga,
+    /// Operations on one cluster begin one after the other. That only one *runs* at a time is the store's business.
+    pub(super) beginning: Mutex<BTreeMap<ClusterName, Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Inner {
+    pub(super) fn app(&self) -> &ClusterApp {
+        self.coordinator.app()
+    }
+
+    pub(super) fn repository(&self) -> &dyn ClusterRepository {
+        &*self.app().repository
+    }
+
+    /// Waits until nobody else begins something on that cluster.
+    pub(super) async fn alone_on(&self, name: &ClusterName) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+            beginning.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(beginning.entry(name.clone()).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    /// The run that holds the cluster, live or resting.
+    pub(super) async fn holder(&self, name: &ClusterName) -> Result<Option<(RunSummary, OperationKind)>, ServiceError> {
+        let Some(run) = self.coordinator.holder(&key(name)?).await? else { return Ok(None) };
+        let Some(summary) = self.coordinator.summary(&run).await? else { return Ok(None) };
+        let kind = kind(&summary)?;
+        Ok(Some((summary, kind)))
+    }
+
+    /// The input that a run was started with.
+    pub(super) async fn input(&self, run: &RunId) -> Result<Payload, ServiceError> {
+        let unreadable = |why: String| ServiceError::Unreadable { run: run.clone(), why };
+        let first = self.coordinator.store().read(run, Seq::ZERO, 1).await?;
+        let first = first.first().ok_or_else(|| unreadable("it is empty".to_owned()))?;
+        match first.decode().map_err(|error| unreadable(error.to_string()))?.event {
+            saga_core::journal::Event::RunStarted { input, .. } => Ok(input),
+            _ => Err(unreadable("it does not begin with a start".to_owned())),
+        }
+    }
+
+    /// Changes the record of that very cluster, or returns `None` if it is gone. A write of which it is not known
+    /// whether it went through is made again: `change` must not mind.
+    pub(super) async fn write(
+        &self,
+        name: &ClusterName,
+        id: &ClusterId,
+        mut change: impl FnMut(&mut Cluster) -> Result<(), RepositoryError> + Send,
+    ) -> Result<Option<Cluster>, RepositoryError> {
+        let mut delay = FIRST_DELAY;
+        for _ in 1..WRITE_ATTEMPTS {
+            match record::change(self.repository(), name, id, &mut change).await {
+                Err(RepositoryError::Store { .. }) => tokio::time::sleep(delay).await,
+                done => return done,
+            }
+            delay *= 2;
+        }
+        record::change(self.repository(), name, id, &mut change).await
+    }
+
+    /// Adds a record, and makes sure that it is there.
+    pub(super) async fn insert(&self, cluster: &Cluster) -> Result<(), RepositoryError> {
+        let mut delay = FIRST_DELAY;
+        for attempt in 1.. {
+            match self.repository().insert(cluster.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error @ RepositoryError::AlreadyExists { .. }) => {
+                    // It may be there because an attempt before this one had its effect.
+                    let ours = record::find(self.repository(), cluster.name(), &cluster.id).await?.is_some();
+                    return if ours { Ok(()) } else { Err(error) };
+                }
+                Err(RepositoryError::Store { .. }) if attempt < WRITE_ATTEMPTS => tokio::time::sleep(delay).await,
+                Err(error) => return Err(error),
+            }
+            delay *= 2;
+        }
+        unreachable!("the last attempt returns");
+    }
+
+    /// Mends in the background what could not be mended at once: no cluster stays in a status that no run stands for.
+    pub(super) fn look_after(self: &Arc<Self>, name: &ClusterName) {
+        let (inner, name, stop) = (Arc::clone(self), name.clone(), self.stop.clone());
+        let mending = async move {
+            let mut delay = FIRST_DELAY;
+            loop {
+                let mended = {
+                    let _alone = inner.alone_on(&name).await;
+                    inner.repair(&name).await
+                };
+                match mended {
+                    Ok(()) | Err(ServiceError::Stopped) => return,
+                    Err(error) => warn!(cluster = %name, %error, "a cluster cannot be mended yet"),
+                }
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(LONGEST_DELAY);
+            }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = mending => {}
+            }
+        });
+    }
+
+    /// How a run is started: under its id, holding the cluster.
+    pub(super) fn options(name: &ClusterName, run: &RunId) -> Result<StartOptions, ServiceError> {
+        Ok(StartOptions::new().id(run.clone()).key(key(name)?))
+    }
+
+    /// Why a run was not started, to whoever asked for it.
+    pub(super) async fn not_started(&self, name: &ClusterName, error: StartError) -> ServiceError {
+        match error {
+            StartError::ShuttingDown => ServiceError::Stopped,
+            StartError::KeyHeld { holder, .. } => match self.holder(name).await {
+                Ok(Some((summary, kind))) => ServiceError::Busy { name: name.clone(), run: summary.run, kind },
+                Ok(None) => ServiceError::Busy { name: name.clone(), run: holder, kind: OperationKind::Delete },
+                Err(error) => error,
+            },
+            error => error.into(),
+        }
+    }
+}
+
+/// Whether a run may have been started although its start failed.
+pub(super) fn may_have_started(error: &StartError) -> bool {
+    matches!(error, StartError::Store(_) | StartError::Refused(_) | StartError::ShuttingDown)
+}
+
+/// What every run on a cluster holds.
+pub(super) fn key(name: &ClusterName) -> Result<ExclusiveKey, ServiceError> {
+    Ok(ExclusiveKey::new(format!("cluster/{name}"))?)
+}
+
+/// The cluster whose key that is.
+pub(super) fn cluster_of(summary: &RunSummary) -> Result<ClusterName, ServiceError> {
+    let name = summary.key.as_ref().and_then(|key| key.as_str().strip_prefix("cluster/"));
+    name.and_then(|name| name.parse().ok()).ok_or_else(|| ServiceError::Unreadable {
+        run: summary.run.clone(),
+        why: "it does not work on a cluster".to_owned(),
+    })
+}
+
+/// What a run does.
+pub(super) fn kind(summary: &RunSummary) -> Result<OperationKind, ServiceError> {
+    match summary.saga.as_str() {
+        create::NAME => Ok(OperationKind::Create),
+        scale::NAME => Ok(OperationKind::Scale),
+        delete::NAME => Ok(OperationKind::Delete),
+        other => Err(ServiceError::Unreadable { run: summary.run.clone(), why: format!("it follows saga `{other}`") }),
+    }
+}
+
+/// What can be asked for, given the record's status and the run that holds the cluster.
+pub(super) fn allowed(status: Option<crate::model::Status>, run: Option<RunStatus>) -> Vec<String> {
+    use crate::model::Status::{Active, Error};
+    let mut allowed = Vec::new();
+    if run.is_some_and(RunStatus::is_resting) {
+        allowed.extend(["retry", "abandon"]);
+    } else if status == Some(Active) && run.is_none() {
+        allowed.push("scale");
+    }
+    allowed.push("delete");
+    if status == Some(Error) || run.is_some_and(RunStatus::is_resting) {
+        allowed.push("delete --force");
+    }
+    allowed.into_iter().map(str::to_owned).collect()
+}

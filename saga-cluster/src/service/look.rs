@@ -1,0 +1,158 @@
+//! Looking at clusters and their past.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use saga_core::journal::Record;
+use saga_core::store::{Query, RunStatus, RunSummary};
+use saga_core::{Payload, RunId, SagaName, Seq};
+
+use super::inner::{Inner, allowed, cluster_of, key, kind};
+use super::narrate::Narrator;
+use super::{ClusterReport, HistoryEntry, Listing, OperationKind, RunReport, ServiceError};
+use crate::engine::Machine;
+use crate::model::{Cluster, ClusterName, NodeName, Timestamp};
+use crate::plugin::ClusterView;
+use crate::saga::reason::reason;
+
+/// How long a plugin or engine has to say how things are.
+const ASK_WITHIN: Duration = Duration::from_secs(15);
+const PAGE: usize = 512;
+
+impl Inner {
+    pub(super) async fn list(&self) -> Result<Listing, ServiceError> {
+        let listing = self.repository().list().await?;
+        let unreadable = listing.unreadable.iter().map(|error| crate::saga::chain(error)).collect();
+        Ok(Listing { clusters: listing.clusters, unreadable })
+    }
+
+    pub(super) async fn show(&self, name: &ClusterName) -> Result<ClusterReport, ServiceError> {
+        let record = self.repository().get(name).await?;
+        let machines = self.machines(name, record.as_ref()).await;
+        let holder = self.holder(name).await?;
+        if record.is_none() && holder.is_none() && machines.as_ref().is_ok_and(Vec::is_empty) {
+            return Err(ServiceError::NoSuchCluster { name: name.clone() });
+        }
+        let health = match &record {
+            Some(cluster) => self.health(cluster).await,
+            None => Ok(BTreeMap::new()),
+        };
+        let allowed = allowed(record.as_ref().map(|one| one.status), holder.as_ref().map(|(one, _)| one.status));
+        let run = match holder {
+            Some((summary, kind)) => Some(self.report(summary, kind).await?),
+            None => None,
+        };
+        Ok(ClusterReport { name: name.clone(), record, machines, health, run, allowed })
+    }
+
+    async fn machines(&self, name: &ClusterName, record: Option<&Cluster>) -> Result<Vec<Machine>, String> {
+        let engines = self.app().engines.iter();
+        let mut machines = Vec::new();
+        for (kind, engine) in engines.filter(|(kind, _)| record.is_none_or(|one| one.spec.engine.as_str() == *kind)) {
+            match tokio::time::timeout(ASK_WITHIN, engine.list(name)).await {
+                Ok(Ok(found)) => machines.extend(found),
+                Ok(Err(error)) => return Err(format!("engine `{kind}`: {}", crate::saga::chain(&error))),
+                Err(_) => return Err(format!("engine `{kind}` does not answer")),
+            }
+        }
+        machines.sort_by(|a, b| a.node.cmp(&b.node));
+        Ok(machines)
+    }
+
+    async fn health(&self, cluster: &Cluster) -> Result<BTreeMap<NodeName, String>, String> {
+        let plugin = self.plugin(&cluster.spec.plugin).map_err(|error| error.to_string())?;
+        let view = ClusterView::of(cluster);
+        match tokio::time::timeout(ASK_WITHIN, plugin.health(&view)).await {
+            Ok(Ok(health)) => Ok(health.nodes.into_iter().map(|(node, health)| (node, health.to_string())).collect()),
+            Ok(Err(error)) => Err(crate::saga::chain(&error)),
+            Err(_) => Err("the plugin does not answer".to_owned()),
+        }
+    }
+
+    async fn report(&self, summary: RunSummary, kind: OperationKind) -> Result<RunReport, ServiceError> {
+        let (mut why, mut residue) = (String::new(), Vec::new());
+        if summary.status.is_resting() {
+            let outcome = self.coordinator.attach::<Payload>(&summary.run).await?.outcome().await?;
+            (why, residue) = (reason(&outcome), outcome.residue().to_vec());
+        } else if let Some(parked) = self.coordinator.parked().into_iter().find(|parked| parked.run == summary.run) {
+            why = parked.reason.to_string();
+        }
+        Ok(RunReport { run: summary.run, kind, status: summary.status, reason: why, residue })
+    }
+
+    pub(super) async fn history(&self, name: &ClusterName) -> Result<Vec<HistoryEntry>, ServiceError> {
+        let key = key(name)?;
+        let runs = self.runs(Vec::new()).await?;
+        let mut history = Vec::new();
+        for summary in runs.iter().filter(|summary| summary.key.as_ref() == Some(&key)) {
+            let (kind, run) = (kind(summary)?, &summary.run);
+            let mut narrator = Narrator::new(kind);
+            for Record { at, event, .. } in self.journal(run).await? {
+                let at = Timestamp::from_millis(at.0);
+                let told = narrator.tell(&event).into_iter();
+                history.extend(told.map(|what| HistoryEntry { at, run: run.clone(), kind, text: what.to_string() }));
+            }
+        }
+        if history.is_empty() && self.repository().get(name).await?.is_none() {
+            return Err(ServiceError::NoSuchCluster { name: name.clone() });
+        }
+        Ok(history)
+    }
+
+    /// The operations that have not ended: the cluster, what is done to it, and the run.
+    pub(super) async fn unfinished(&self) -> Result<Vec<(ClusterName, OperationKind, RunId)>, ServiceError> {
+        let unfinished = vec![RunStatus::Running, RunStatus::Halted, RunStatus::Stuck];
+        let runs = self.runs(unfinished).await?;
+        runs.into_iter().map(|summary| Ok((cluster_of(&summary)?, kind(&summary)?, summary.run))).collect()
+    }
+
+    /// All runs of the three sagas, oldest first.
+    async fn runs(&self, statuses: Vec<RunStatus>) -> Result<Vec<RunSummary>, ServiceError> {
+        let mut runs = Vec::new();
+        for saga in [self.create.name(), self.scale.name(), self.delete.name()] {
+            runs.extend(self.runs_of(saga, &statuses).await?);
+        }
+        runs.sort_by(|a, b| (a.created_at, &a.run).cmp(&(b.created_at, &b.run)));
+        Ok(runs)
+    }
+
+    async fn runs_of(&self, saga: &SagaName, statuses: &[RunStatus]) -> Result<Vec<RunSummary>, ServiceError> {
+        let mut query = Query { statuses: statuses.to_vec(), saga: Some(saga.clone()), limit: PAGE, after: None };
+        let mut runs = Vec::new();
+        loop {
+            let page = self.coordinator.list(&query).await?;
+            runs.extend(page.runs);
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(runs),
+            }
+        }
+    }
+
+    async fn journal(&self, run: &RunId) -> Result<Vec<Record>, ServiceError> {
+        let mut records: Vec<Record> = Vec::new();
+        loop {
+            let after = records.last().map_or(Seq::ZERO, |last| last.seq);
+            let page = self.coordinator.store().read(run, after, PAGE).await?;
+            let last = page.len() < PAGE;
+            for encoded in page {
+                let unreadable = |why: String| ServiceError::Unreadable { run: run.clone(), why };
+                records.push(encoded.decode().map_err(|error| unreadable(error.to_string()))?);
+            }
+            if last {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// The nodes that a delete had to leave.
+    pub(super) async fn left_by_delete(&self, run: &RunId) -> Result<Vec<NodeName>, ServiceError> {
+        let mut narrator = Narrator::new(OperationKind::Delete);
+        for record in self.journal(run).await? {
+            narrator.tell(&record.event);
+        }
+        let mut left = narrator.left().to_vec();
+        left.sort();
+        Ok(left)
+    }
+}

@@ -1,0 +1,75 @@
+//! Moving on what rests.
+
+use std::sync::Arc;
+
+use saga_core::store::RunSummary;
+use saga_core::{Actor, OperatorError};
+
+use super::begin::Begun;
+use super::inner::{Inner, allowed};
+use super::{OperationKind, ServiceError};
+use crate::model::{ClusterName, Status};
+
+impl Inner {
+    pub(super) async fn retry(self: Arc<Self>, name: ClusterName, by: Actor) -> Result<Begun, ServiceError> {
+        let _alone = self.alone_on(&name).await;
+        let (summary, kind) = self.resting(&name).await?;
+        // Written before the run goes on: once it does, only the run itself says what the cluster is. If the service
+        // dies here, or the run cannot go on, the record is settled by the run's rest, as before.
+        if kind == OperationKind::Scale
+            && let Some(cluster) = self.repository().get(&name).await?
+        {
+            let marked = self.write(&name, &cluster.id, |cluster| {
+                let ours = cluster.live_run.as_deref() == Some(summary.run.as_str());
+                if ours && cluster.status == Status::Error {
+                    cluster.transition(Status::Scaling, format!("tried again by {by}"))?;
+                }
+                Ok(())
+            });
+            if let Err(error) = marked.await {
+                self.look_after(&name);
+                return Err(error.into());
+            }
+        }
+        match self.coordinator.retry(&summary.run, by).await {
+            Ok(_) => Ok((summary.run, kind)),
+            Err(error) => {
+                if self.repair(&name).await.is_err() {
+                    self.look_after(&name);
+                }
+                Err(moved_on(error))
+            }
+        }
+    }
+
+    pub(super) async fn abandon(self: Arc<Self>, name: ClusterName, by: Actor) -> Result<Begun, ServiceError> {
+        let _alone = self.alone_on(&name).await;
+        let (summary, kind) = self.resting(&name).await?;
+        self.coordinator.abandon(&summary.run, by).await.map_err(moved_on)?;
+        Ok((summary.run, kind))
+    }
+
+    /// The run that rests on the cluster.
+    async fn resting(&self, name: &ClusterName) -> Result<(RunSummary, OperationKind), ServiceError> {
+        let holder = self.holder(name).await?;
+        let record = self.repository().get(name).await?;
+        match (holder, record) {
+            (Some((summary, kind)), _) if summary.status.is_resting() => Ok((summary, kind)),
+            (Some((summary, kind)), _) => Err(ServiceError::Busy { name: name.clone(), run: summary.run, kind }),
+            (None, Some(cluster)) => Err(ServiceError::NotAllowed {
+                name: name.clone(),
+                status: cluster.status,
+                why: "and nothing waits for a decision".to_owned(),
+                allowed: allowed(Some(cluster.status), None),
+            }),
+            (None, None) => Err(ServiceError::NoSuchCluster { name: name.clone() }),
+        }
+    }
+}
+
+fn moved_on(error: OperatorError) -> ServiceError {
+    match error {
+        OperatorError::ShuttingDown => ServiceError::Stopped,
+        error => error.into(),
+    }
+}

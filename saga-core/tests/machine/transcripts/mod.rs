@@ -1,0 +1,6 @@
+//! The rules of the design, section 3, told as examples.
+
+mod abort;
+mod classes;
+mod moving_on;
+mod unknown;

@@ -1,0 +1,202 @@
+//! One frame that cannot be read costs the runs that have records in it, and no others.
+
+use std::path::Path;
+
+use saga_core::store::{Damage, Query, Refused, RunStatus, SledStore, Store, StoreError};
+use saga_core::{RunId, Seq};
+use tempfile::TempDir;
+
+use crate::{append, assert_journal, id, record, taken};
+
+/// Changes the store's values behind its back.
+fn tamper(path: &Path, tree: &str, change: impl FnOnce(&sled::Tree)) {
+    let db = (0..)
+        .find_map(|_| match sled::open(path) {
+            Ok(db) => Some(db),
+            // The store that was there a moment ago is letting go of its lock.
+            Err(error) if error.to_string().contains("lock") => {
+                std::thread::yield_now();
+                None
+            }
+            Err(error) => panic!("{error}"),
+        })
+        .unwrap();
+    change(&db.open_tree(tree).unwrap());
+    db.flush().unwrap();
+}
+
+fn flip(path: &Path, frame: u64, at: usize) {
+    tamper(path, "frames", |frames| {
+        let mut bytes = frames.get(frame.to_be_bytes()).unwrap().unwrap().to_vec();
+        bytes[at] ^= 1;
+        frames.insert(frame.to_be_bytes(), bytes).unwrap();
+    });
+}
+
+fn runs(damage: &[Damage]) -> Vec<RunId> {
+    let mut runs: Vec<_> = damage.iter().filter_map(|damage| damage.run.clone()).collect();
+    runs.sort_unstable();
+    runs.dedup();
+    runs
+}
+
+async fn assert_parked(store: &SledStore, run: &RunId, next: u64) {
+    let error = store.read(run, Seq::ZERO, 100).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    let refused = store.append(&[append(run, next, 10, RunStatus::Running)]).await.unwrap();
+    assert!(matches!(refused[0], Err(Refused::Damaged { .. })), "{refused:?}");
+    let refused = store.append(&[append(run, 0, 10, RunStatus::Running)]).await.unwrap();
+    assert!(matches!(refused[0], Err(Refused::Damaged { .. })), "{refused:?}");
+}
+
+/// One commit, so one frame, each: 0 `a` and `b`; 1 `a`; 2 `b`; 3 `a` and `c`; 4 `b`; 5 `c` ends; 6 `d`.
+async fn fill(path: &Path) {
+    let store = SledStore::open(path).unwrap();
+    let (a, b, c, d) = (id("a"), id("b"), id("c"), id("d"));
+    let go = RunStatus::Running;
+    taken(&store, &[append(&a, 0, 50, go), append(&b, 0, 50, go)]).await;
+    taken(&store, &[append(&a, 1, 50, go)]).await;
+    taken(&store, &[append(&b, 1, 50, go)]).await;
+    taken(&store, &[append(&a, 2, 50, go), append(&c, 0, 50, go)]).await;
+    taken(&store, &[append(&b, 2, 50, go)]).await;
+    taken(&store, &[append(&c, 1, 50, RunStatus::Completed)]).await;
+    taken(&store, &[append(&d, 0, 50, go)]).await;
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gap_parks_the_run_that_has_it() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    flip(directory.path(), 1, 20);
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(runs(&store.damage().unwrap()), [id("a")]);
+    assert!(store.damage().unwrap().iter().any(|damage| damage.frame == Some(1)));
+    assert_parked(&store, &id("a"), 3).await;
+    assert_journal(&store, &id("b"), 3, 50).await;
+    assert_journal(&store, &id("c"), 2, 50).await;
+    assert_journal(&store, &id("d"), 1, 50).await;
+    taken(&store, &[append(&id("b"), 3, 50, RunStatus::Running)]).await;
+    assert_eq!(store.list(&Query::default()).await.unwrap().runs.len(), 4, "a parked run is listed");
+    // What is left of it can be had, and it can be given up.
+    let left = store.salvage(&id("a")).await.unwrap();
+    assert_eq!(left, [record(&id("a"), 1, 50), record(&id("a"), 3, 50)]);
+    store.discard(&id("a")).await.unwrap();
+    assert_eq!(store.get(&id("a")).await.unwrap(), None);
+    taken(&store, &[append(&id("a"), 0, 50, RunStatus::Running)]).await;
+    store.close().await.unwrap();
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(runs(&store.damage().unwrap()), []);
+    assert_journal(&store, &id("a"), 1, 50).await;
+    assert_journal(&store, &id("b"), 4, 50).await;
+}
+
+/// The newest records of a run leave no gap when they are lost; to go on would be to forget what was done.
+#[tokio::test]
+async fn a_lost_tail_parks_the_run_too() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    flip(directory.path(), 3, 0);
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(runs(&store.damage().unwrap()), [id("a"), id("c")], "`c` has ended, but lacks a record");
+    assert_parked(&store, &id("a"), 2).await;
+    assert_journal(&store, &id("b"), 3, 50).await;
+    assert_journal(&store, &id("d"), 1, 50).await;
+    let error = store.read(&id("c"), Seq::ZERO, 100).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert_eq!(store.get(&id("c")).await.unwrap().unwrap().status, RunStatus::Completed);
+}
+
+#[tokio::test]
+async fn a_missing_frame_is_noticed() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    tamper(directory.path(), "frames", |frames| drop(frames.remove(4_u64.to_be_bytes()).unwrap()));
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(runs(&store.damage().unwrap()), [id("b")]);
+    assert_parked(&store, &id("b"), 2).await;
+    assert_journal(&store, &id("a"), 3, 50).await;
+}
+
+#[tokio::test]
+async fn a_run_whose_start_is_lost_is_named_and_its_id_is_not_given_out() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    flip(directory.path(), 0, 30);
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(runs(&store.damage().unwrap()), [id("a"), id("b")]);
+    assert_parked(&store, &id("a"), 3).await;
+    assert!(matches!(store.get(&id("b")).await, Err(StoreError::Corrupt { .. })));
+    store.discard(&id("b")).await.unwrap();
+    taken(&store, &[append(&id("b"), 0, 50, RunStatus::Running)]).await;
+}
+
+/// The end of a run may be lost while its entry says that it ended: it must not come to life again.
+#[tokio::test]
+async fn an_ended_run_stays_ended() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    flip(directory.path(), 5, 20);
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(runs(&store.damage().unwrap()), [id("c")]);
+    assert_eq!(store.get(&id("c")).await.unwrap().unwrap().status, RunStatus::Completed);
+    store.delete(&id("c")).await.unwrap();
+    store.close().await.unwrap();
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_journal(&store, &id("a"), 3, 50).await;
+    assert_journal(&store, &id("b"), 3, 50).await;
+    assert_journal(&store, &id("d"), 1, 50).await;
+}
+
+/// The directory has a checksum, the records have their own: a flipped bit in one comes back as it is.
+#[tokio::test]
+async fn a_damaged_record_is_left_to_its_own_checksum() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    let mut length = 0;
+    tamper(directory.path(), "frames", |frames| length = frames.get(4_u64.to_be_bytes()).unwrap().unwrap().len());
+    flip(directory.path(), 4, length - 1);
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.damage().unwrap(), []);
+    let found = store.read(&id("b"), Seq(2), 1).await.unwrap();
+    assert_ne!(found, [record(&id("b"), 3, 50)]);
+    assert_eq!(found[0].bytes.len(), record(&id("b"), 3, 50).bytes.len());
+}
+
+/// A commit of several frames counts when all are there.
+#[tokio::test]
+async fn a_commit_that_was_not_finished_is_dropped() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    let store = SledStore::open(directory.path()).unwrap();
+    let large = append(&id("a"), 3, 20_000, RunStatus::Completed);
+    taken(&store, &[large.clone(), append(&id("b"), 3, 50, RunStatus::Completed)]).await;
+    store.close().await.unwrap();
+    tamper(directory.path(), "frames", |frames| {
+        let (newest, _) = frames.last().unwrap().unwrap();
+        frames.remove(newest).unwrap();
+    });
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.damage().unwrap(), []);
+    for run in [id("a"), id("b")] {
+        assert_journal(&store, &run, 3, 50).await;
+        assert_eq!(store.get(&run).await.unwrap().unwrap().status, RunStatus::Running);
+    }
+    taken(&store, &[large]).await;
+}
+
+/// A drive may keep later writes and lose earlier ones. The end of a run is believed without its entry.
+#[tokio::test]
+async fn an_entry_that_was_lost_is_written_anew() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    tamper(directory.path(), "ended", |ended| ended.clear().unwrap());
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.damage().unwrap(), []);
+    assert_journal(&store, &id("c"), 2, 50).await;
+    assert_eq!(store.get(&id("c")).await.unwrap().unwrap().status, RunStatus::Completed);
+    store.delete(&id("c")).await.unwrap();
+    store.close().await.unwrap();
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.get(&id("c")).await.unwrap(), None, "a deleted run stays deleted");
+}

@@ -1,0 +1,84 @@
+//! The sled store: crashes, damage, room on the disk.
+#![cfg(feature = "sled")]
+
+mod churn;
+mod crash;
+mod damage;
+mod model;
+mod opening;
+mod trace;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use saga_core::journal::EncodedRecord;
+use saga_core::store::{Append, NewRun, RunStatus, SledStore, Store};
+use saga_core::{Epoch, RunId, SagaName, Seq, Timestamp, WorkerId};
+
+fn id(name: impl AsRef<str>) -> RunId {
+    RunId::new(name).unwrap()
+}
+
+/// What the record of a run at a place holds: text that names both, as long as asked for.
+fn record(run: &RunId, seq: u64, bytes: usize) -> EncodedRecord {
+    let mut text = format!("<{run}:{seq}>");
+    while text.len() < bytes {
+        text.push_str("0123456789abcdef");
+    }
+    EncodedRecord { seq: Seq(seq), bytes: text.into_bytes() }
+}
+
+/// An append of one record behind `expected`; behind 0, it starts the run.
+fn append(run: &RunId, expected: u64, bytes: usize, status: RunStatus) -> Append {
+    let start = NewRun {
+        saga: SagaName::new("s").unwrap(),
+        version: 1,
+        fingerprint: serde_json::from_str("\"6ba7b812-9dad-11d1-80b4-00c04fd430c8\"").unwrap(),
+        key: None,
+        worker: WorkerId::new("w").unwrap(),
+        lease: Duration::from_secs(30),
+    };
+    Append {
+        run: run.clone(),
+        epoch: Epoch::FIRST,
+        expected: Seq(expected),
+        records: vec![record(run, expected + 1, bytes)],
+        status,
+        at: Timestamp(1000 + expected),
+        start: (expected == 0).then_some(start),
+    }
+}
+
+async fn taken(store: &SledStore, batch: &[Append]) {
+    for answer in store.append(batch).await.unwrap() {
+        answer.unwrap();
+    }
+}
+
+/// Checks that a run has these records, of this length, and no others.
+async fn assert_journal(store: &SledStore, run: &RunId, records: u64, bytes: usize) {
+    let expected: Vec<_> = (1..=records).map(|seq| record(run, seq, bytes)).collect();
+    let found = store.read(run, Seq::ZERO, usize::MAX).await.unwrap();
+    assert!(found == expected, "the journal of {run} has {} records, or other ones", found.len());
+}
+
+/// Runs one test of this binary in a process of its own, with a directory to work in.
+fn child(test: &str, variable: &str, path: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(variable, path);
+    command
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
