@@ -12,7 +12,7 @@ use super::excuse::excuse;
 use super::reply::{About, Reply};
 use super::request::Request;
 use super::trouble::{Exit, Trouble};
-use crate::model::{ClusterName, NodeGroup, ScaleRequest, Settings};
+use crate::model::{ClusterName, NodeGroup, ScaleRequest, Settings, Timestamp};
 use crate::service::{Actor, DeleteOptions, Operation, OperationEnd, Service, ServiceError, Verdict};
 
 /// Answers requests, whoever they come from.
@@ -38,13 +38,15 @@ impl Desk {
         }
     }
 
-    /// Tells all that an operation does until it comes to rest.
-    pub(super) async fn follow(&self, operation: &Operation, replies: &Sender<Reply>) -> Exit {
+    /// Tells all that an operation does, from a point in time on, until it comes to rest.
+    pub(super) async fn follow(&self, operation: &Operation, since: Timestamp, replies: &Sender<Reply>) -> Exit {
         let about = About::from(operation);
         let mut progress = pin!(operation.progress());
         while let Some(next) = progress.next().await {
             match next {
-                // Nobody listens any more: it goes on all the same.
+                // It was told before, by the process that was ended or by the command that is tried again.
+                Ok(progress) if progress.at < since => {}
+                // If nobody listens any more, it goes on all the same.
                 Ok(progress) => drop(replies.send(Reply::Progress { about: about.clone(), progress }).await),
                 Err(error) => return self.fail(operation, error, replies).await,
             }
@@ -65,7 +67,9 @@ impl Desk {
 
     async fn try_to_act(&self, call: Call, replies: &Sender<Reply>) -> Result<Exit, Refusal> {
         let service = &self.service;
-        let by = |reason: &str| Actor::new(call.by.clone(), if reason.is_empty() { "asked for" } else { reason });
+        let by =
+            |reason: &str| Actor::new(call.by.clone(), if reason.is_empty() { "on the command line" } else { reason });
+        let since = Timestamp::now();
         let operation = match call.request {
             Request::List => return Ok(told(replies, Reply::List(service.list().await?)).await),
             Request::Show { name } => {
@@ -85,13 +89,13 @@ impl Desk {
             Request::Abandon { name, reason } => {
                 let operation = service.abandon(&name, by(&reason)).await?;
                 let _ = replies.send(Reply::Began { about: About::from(&operation) }).await;
-                let exit = self.follow(&operation, replies).await;
+                let exit = self.follow(&operation, since, replies).await;
                 // Given up is what was asked for.
                 return Ok(if exit == Exit::RolledBack { Exit::Done } else { exit });
             }
         };
         let _ = replies.send(Reply::Began { about: About::from(&operation) }).await;
-        Ok(self.follow(&operation, replies).await)
+        Ok(self.follow(&operation, since, replies).await)
     }
 
     /// Makes numbers of "two more", from what the record says now.

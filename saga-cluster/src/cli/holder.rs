@@ -15,6 +15,7 @@ use super::paths::DataDir;
 use super::reply::{About, Reply};
 use super::trouble::{Exit, Trouble, chain};
 use crate::engine::{Engine, ProcessEngine};
+use crate::model::Timestamp;
 use crate::plugin::{BlocksPlugin, Plugin};
 use crate::repository::{RepositoryError, SledRepository};
 use crate::service::{Operation, Service};
@@ -70,11 +71,13 @@ pub(super) struct Holder {
     server: Option<Server>,
     unfinished: Vec<Operation>,
     screen: Sender<Reply>,
+    /// From when on it is told what the unfinished operations do.
+    since: Timestamp,
 }
 
 impl Holder {
-    /// Begins to listen to others, and looks what was taken up.
-    pub(super) async fn new(data: &DataDir, service: Service, screen: Sender<Reply>) -> Self {
+    /// Begins to listen to others, and looks what was taken up. `since` is when the service began to start.
+    pub(super) async fn new(data: &DataDir, service: Service, since: Timestamp, screen: Sender<Reply>) -> Self {
         let desk = Desk::new(service.clone(), screen.clone());
         let server = match Server::open(&data.socket(), desk.clone()) {
             Ok(server) => Some(server),
@@ -86,7 +89,7 @@ impl Holder {
             }
         };
         let unfinished = unfinished(&service, &screen).await;
-        Self { service, desk, server, unfinished, screen }
+        Self { service, desk, server, unfinished, screen, since }
     }
 
     /// The service itself.
@@ -111,7 +114,8 @@ impl Holder {
             }
             return self.desk.act(call, &self.screen).await;
         }
-        let resumed = join_all(self.unfinished.iter().map(|operation| self.desk.follow(operation, &self.screen)));
+        let resumed =
+            join_all(self.unfinished.iter().map(|operation| self.desk.follow(operation, self.since, &self.screen)));
         if call.request.is_question() {
             // What is told is how things are once nothing moves any more.
             resumed.await;

@@ -14,6 +14,7 @@ use super::render::Screen;
 use super::reply::Reply;
 use super::request::Request;
 use super::trouble::{Exit, Trouble};
+use crate::model::Timestamp;
 use crate::plugin::BlocksPlugin;
 
 /// How long a command waits for a process that holds the data and does not listen: it is about to begin or to end.
@@ -149,8 +150,9 @@ async fn hold(
     // Until the process has ended: whoever gets the lock then finds the stores closed.
     std::mem::forget(lock);
     let engine = holder::process_engine(data, options.node_program.clone())?;
+    let since = Timestamp::now();
     let service = holder::open(data, engine, BlocksPlugin::new()).await?;
-    let holder = Holder::new(data, service, replies.clone()).await;
+    let holder = Holder::new(data, service, since, replies.clone()).await;
     let all = async {
         let exit = holder.work(call, !options.no_wait).await;
         holder.serve_others().await;

@@ -1,6 +1,7 @@
 //! The data that must not be lost.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -9,7 +10,7 @@ use crate::model::{Node, NodeName};
 use crate::plugin::BlocksClient;
 use crate::plugin::blocks::{BlockKey, BlocksError};
 
-/// How many blocks are written.
+/// How many blocks are written at a time.
 pub(super) const BLOCKS: usize = 300;
 const BLOCK_BYTES: usize = 1024;
 const AT_A_TIME: usize = 8;
@@ -30,18 +31,18 @@ fn failed(error: BlocksError) -> Trouble {
     Trouble::new(format!("the block store failed: {error}"))
 }
 
-/// Writes all blocks.
-pub(super) async fn write(nodes: &[Node]) -> Result<(), Trouble> {
+/// Writes these blocks.
+pub(super) async fn write(nodes: &[Node], which: Range<usize>) -> Result<(), Trouble> {
     let client = &BlocksClient::new(nodes.to_vec());
-    let written = stream::iter(0..BLOCKS)
+    let written = stream::iter(which)
         .map(|index| async move { client.put(&key(index)?, &content(index)).await.map_err(failed).map(drop) });
     written.buffer_unordered(AT_A_TIME).try_collect().await
 }
 
-/// Reads all blocks, and counts those that are there and unchanged, byte for byte.
-pub(super) async fn intact(nodes: &[Node]) -> Result<usize, Trouble> {
+/// Reads the first so many blocks, and counts those that are there and unchanged, byte for byte.
+pub(super) async fn intact(nodes: &[Node], written: usize) -> Result<usize, Trouble> {
     let client = &BlocksClient::new(nodes.to_vec());
-    let read = stream::iter(0..BLOCKS).map(|index| async move {
+    let read = stream::iter(0..written).map(|index| async move {
         let found = client.get(&key(index)?).await.map_err(failed)?;
         Ok::<_, Trouble>(usize::from(found.is_some_and(|bytes| bytes == content(index))))
     });
@@ -67,7 +68,7 @@ pub(super) fn on(places: &Places, node: &NodeName) -> usize {
 pub(super) fn picture(nodes: &[Node], places: &Places) -> Vec<String> {
     let line = |node: &Node| {
         let count = on(places, &node.name);
-        format!("{:<8} {:>4} blocks {}", node.name, count, "▇".repeat(count / 4))
+        format!("{:<8} {:>4} blocks {}", node.name, count, "▇".repeat(count / 5))
     };
     nodes.iter().map(line).collect()
 }

@@ -20,7 +20,7 @@ use crate::cli::reply::Reply;
 use crate::cli::request::Request;
 use crate::cli::trouble::{Exit, Trouble, chain};
 use crate::engine::{Engine, Machine, ProcessEngine};
-use crate::model::{ClusterName, Doomed, Node};
+use crate::model::{ClusterName, Doomed, Node, Timestamp};
 use crate::plugin::BlocksPlugin;
 use crate::service::{ClusterReport, OperationEnd};
 use crate::testing::{Faults, FaultyEngine, FaultyPlugin};
@@ -116,11 +116,13 @@ impl Stage {
         let lock = lock.ok_or_else(|| Trouble::new("another process holds the data"))?;
         let engine = FaultyEngine::new(self.engine.clone(), self.faults.clone());
         let plugin = FaultyPlugin::new(BlocksPlugin::new(), self.faults.clone());
+        let since = Timestamp::now();
         let service = holder::open(&self.data, engine, plugin).await?;
         // What others ask for is shown by them.
         let (screen, mut nobody) = mpsc::channel(16);
         tokio::spawn(async move { while nobody.recv().await.is_some() {} });
-        self.holding = Some(Holding { holder: Holder::new(&self.data, service, screen).await, _lock: lock });
+        let holder = Holder::new(&self.data, service, since, screen).await;
+        self.holding = Some(Holding { holder, _lock: lock });
         Ok(())
     }
 

@@ -32,7 +32,7 @@ pub(super) fn end(end: &OperationEnd, paint: Paint) -> String {
         Verdict::Halted | Verdict::Stuck => paint.red(&verdict),
     };
     let state = match end.status {
-        Some(status) => format!("the cluster is {}", paint.status(status)),
+        Some(status) => format!("the cluster is {}", in_words(status, paint)),
         None => "there is no such cluster any more".to_owned(),
     };
     let mut text = format!("{verdict}: {kind} `{cluster}`; {state}");
@@ -43,7 +43,8 @@ pub(super) fn end(end: &OperationEnd, paint: Paint) -> String {
         let names: Vec<String> = end.nodes_left.iter().map(ToString::to_string).collect();
         text.push_str(&format!("\n  left:    {}", wrapped(11, &names.join(", "))));
     }
-    if end.verdict != Verdict::Done && !end.allowed.is_empty() {
+    let in_order = matches!(end.status, None | Some(Status::Active)) && end.nodes_left.is_empty();
+    if !in_order && !end.allowed.is_empty() {
         text.push_str(&format!("\n  allowed: {}", allowed(&end.allowed, cluster)));
     }
     text
@@ -95,15 +96,16 @@ pub(in crate::cli) fn report(report: &ClusterReport, paint: Paint) -> String {
             if !record.status_description.is_empty() {
                 facts.push(("why", record.status_description.clone()));
             }
-            facts.push(("made of", format!("{} nodes: {}", record.nodes.len(), groups(record))));
+            facts.push(("nodes", format!("{}: {}", record.nodes.len(), groups(record))));
             facts.push(("by", format!("plugin {}, engine {}", record.spec.plugin, record.spec.engine)));
-            facts.push(("since", format!("{}, last changed {}", record.created, record.updated)));
-            format!("{}: {}", paint.bold(name.as_str()), paint.status(record.status))
+            facts.push(("made", format!("{}, last changed {}", record.created, record.updated)));
+            format!("{} is {}", paint.bold(name.as_str()), in_words(record.status, paint))
         }
         None => format!("{}: {}", paint.bold(name.as_str()), paint.red("no record; what is left of it is shown")),
     };
     if let Some(run) = &report.run {
-        facts.push(("run", run_in_words(run)));
+        let told = report.record.as_ref().is_some_and(|record| record.status_description == run.reason);
+        facts.push(("run", run_in_words(run, told)));
         let left: Vec<_> = run.residue.iter().map(|left| format!("{}: {}", left.place, left.why)).collect();
         if !left.is_empty() {
             facts.push(("left", left.join("\n")));
@@ -121,14 +123,21 @@ pub(in crate::cli) fn report(report: &ClusterReport, paint: Paint) -> String {
     text
 }
 
-fn run_in_words(run: &RunReport) -> String {
+fn in_words(status: Status, paint: Paint) -> String {
+    match status {
+        Status::Error => format!("in {}", paint.status(status)),
+        status => paint.status(status),
+    }
+}
+
+fn run_in_words(run: &RunReport, reason_is_told: bool) -> String {
     let status = match run.status {
         RunStatus::Running => "going on",
         RunStatus::Halted => "halted: to go on or back would be a guess, so a person decides",
         RunStatus::Stuck => "stuck: something could not be cleaned up, so a person decides",
         _ => "ended",
     };
-    let reason = if run.reason.is_empty() { String::new() } else { format!("\n{}", run.reason) };
+    let reason = if run.reason.is_empty() || reason_is_told { String::new() } else { format!("\n{}", run.reason) };
     format!("{} {}: {status}{reason}", run.kind, run.run)
 }
 
@@ -194,7 +203,9 @@ pub(super) fn history(cluster: &ClusterName, entries: &[HistoryEntry], paint: Pa
 /// What is allowed, as commands where there is one.
 fn allowed(allowed: &[String], cluster: &ClusterName) -> String {
     let command = |verb: &String| match verb.as_str() {
-        "retry" | "delete" | "scale" => format!("`saga-cluster {verb} {cluster}`"),
+        "scale" => format!("`saga-cluster scale {cluster} GROUP=COUNT`"),
+        "retry" | "delete" => format!("`saga-cluster {verb} {cluster}`"),
+        "delete --force" => format!("`saga-cluster delete {cluster} --force`"),
         "abandon" => format!("`saga-cluster abandon {cluster} --reason …`"),
         other => other.to_owned(),
     };

@@ -55,11 +55,9 @@ impl Bars {
         let paint = self.stderr;
         let (mark, word) = match state {
             PhaseState::Started => {
-                let bar = self.all.add(ProgressBar::new(nodes as u64).with_style(phase_style()));
-                bar.set_prefix(name.to_owned());
-                bar.enable_steady_tick(TICK);
+                let phase = Phase::begin(name, Some(nodes), &self.all);
                 // A phase that is done again begins with new bars.
-                if let Some(old) = self.phases.insert(key, Phase { bar, nodes: HashMap::new() }) {
+                if let Some(old) = self.phases.insert(key, phase) {
                     old.clear();
                 }
                 return;
@@ -93,7 +91,8 @@ impl Bars {
             let then = if *again { "failed, will be tried again" } else { "failed" };
             self.say(&format!("  {} {phase} {node}: {then}: {why}", self.stderr.red("✗")));
         }
-        let Some(phase) = self.phases.get_mut(&key) else { return };
+        // It began before we came to look.
+        let phase = self.phases.entry(key).or_insert_with(|| Phase::begin(phase, None, &self.all));
         match state {
             NodeState::Started => drop(phase.bar_of(node, &self.all)),
             NodeState::Progress { done, total } => {
@@ -122,6 +121,17 @@ impl Bars {
 }
 
 impl Phase {
+    fn begin(name: &str, nodes: Option<usize>, all: &MultiProgress) -> Self {
+        let bar = match nodes {
+            Some(nodes) => ProgressBar::new(nodes as u64).with_style(phase_style()),
+            None => ProgressBar::no_length().with_style(taken_up_style()),
+        };
+        let bar = all.add(bar);
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(TICK);
+        Self { bar, nodes: HashMap::new() }
+    }
+
     fn bar_of(&mut self, node: &NodeName, all: &MultiProgress) -> Option<ProgressBar> {
         if let Some(bar) = self.nodes.get(node) {
             return Some(bar.clone());
@@ -183,6 +193,10 @@ fn style(template: &str) -> ProgressStyle {
 
 fn phase_style() -> ProgressStyle {
     style("  {spinner} {prefix:<22} {bar:24.cyan/dim} {pos}/{len} nodes  {elapsed} {msg}")
+}
+
+fn taken_up_style() -> ProgressStyle {
+    style("  {spinner} {prefix:<22} {pos} nodes  {elapsed} {msg}")
 }
 
 fn node_style() -> ProgressStyle {
