@@ -24,7 +24,7 @@ pub(super) async fn excuse(error: ServiceError, name: Option<&ClusterName>, serv
                 .next(format!("wait for that to end, or `saga-cluster delete {name}`, which is always possible"))
         }
         ServiceError::NotAllowed { ref name, status, ref why, ref allowed } => {
-            let trouble = Trouble::new(format!("cluster `{name}` is {status}: {why}")).untouched();
+            let trouble = Trouble::new(format!("cluster `{name}` is {status}, {why}")).untouched();
             match allowed.is_empty() {
                 true => show(trouble),
                 false => show(trouble.next(format!("allowed now: {}", allowed.join(", ")))),

@@ -18,7 +18,7 @@ use crate::model::Timestamp;
 use crate::plugin::BlocksPlugin;
 
 /// How long a command waits for a process that holds the data and does not listen: it is about to begin or to end.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How many parts of answers may wait for the screen.
 const WAITING_REPLIES: usize = 256;

@@ -6,7 +6,7 @@ pub(super) fn similar<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>)
         .into_iter()
         .map(|name| (distance(typed, name), name))
         .filter(|(distance, name)| {
-            *distance <= name.len().max(typed.len()) / 3 || (typed.len() >= 2 && name.starts_with(typed))
+            distance * 2 <= name.len().max(typed.len()) || (typed.len() >= 2 && name.starts_with(typed))
         })
         .collect();
     alike.sort_unstable();
@@ -43,6 +43,7 @@ mod tests {
     fn typing_errors_and_beginnings_are_recognised_and_strangers_are_not() {
         let known = ["store", "store-2", "archive"];
         assert_eq!(similar("stroe-2", known), ["store-2"]);
+        assert_eq!(similar("stroe", known)[0], "store");
         assert_eq!(similar("stor", known), ["store", "store-2"]);
         assert_eq!(similar("demo", known), Vec::<&str>::new());
     }

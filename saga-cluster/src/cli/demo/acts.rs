@@ -139,8 +139,7 @@ async fn decommission_fails(stage: &mut Stage, story: &mut Story) -> Result<(), 
     story.breathe().await;
     story.command("show store");
     if let Some(report) = stage.look().await? {
-        let text = render::report(&report, story.paint());
-        story.picture(&text.lines().map(str::to_owned).collect::<Vec<_>>());
+        story.answer(&render::report(&report, story.paint()));
     }
     story.breathe().await;
     story.say("Error is not a grave: what broke is mended, and the stage is tried again.");
@@ -171,7 +170,7 @@ async fn delete(stage: &mut Stage, story: &mut Story) -> Result<(), Trouble> {
     drop(told);
     let exit = stage.run(story, &["delete", CLUSTER]).await?;
     let scaling = scaling.await.map_err(|error| Trouble::new(error.to_string()))?;
-    story.proof("the scale was cancelled and undone, the delete is done", scaling.number() != 0 && exit == 0);
+    story.proof("the scale gave way, and the delete is done", scaling.number() != 0 && exit == 0);
 
     story.act("What is left").await;
     story.proof(format!("up to the delete, {intact} of {ALL} blocks were there, byte for byte"), intact == ALL);

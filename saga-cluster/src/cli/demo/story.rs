@@ -64,6 +64,13 @@ impl Story {
         }
     }
 
+    /// Shows what a command answers, to people.
+    pub(super) fn answer(&self, text: &str) {
+        if !self.json {
+            render::out(text);
+        }
+    }
+
     /// Shows the command that is run.
     pub(super) fn command(&self, command: &str) {
         self.tell(

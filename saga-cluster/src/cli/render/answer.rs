@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use saga_core::store::RunStatus;
 
 use super::paint::Paint;
-use super::table::{table, wrapped};
+use super::table::{table, wrapped, wrapped_error};
 use crate::cli::trouble::Trouble;
 use crate::model::{Cluster, ClusterName, NodeToken, Status};
 use crate::service::{ClusterReport, HistoryEntry, Listing, OperationEnd, RunReport, Verdict};
@@ -14,10 +14,10 @@ use crate::service::{ClusterReport, HistoryEntry, Listing, OperationEnd, RunRepo
 pub(in crate::cli) fn trouble(trouble: &Trouble, paint: Paint) -> String {
     let mut text = format!("{} {}", paint.red("error:"), trouble.what);
     if let Some(state) = &trouble.state {
-        text.push_str(&format!("\n  {}", wrapped(2, state)));
+        text.push_str(&format!("\n  {}", wrapped_error(2, state)));
     }
     for next in &trouble.next {
-        text.push_str(&format!("\n  {} {}", paint.cyan("→"), wrapped(4, next)));
+        text.push_str(&format!("\n  {} {}", paint.cyan("→"), wrapped_error(4, next)));
     }
     text
 }
@@ -45,7 +45,7 @@ pub(super) fn end(end: &OperationEnd, paint: Paint) -> String {
     }
     let in_order = matches!(end.status, None | Some(Status::Active)) && end.nodes_left.is_empty();
     if !in_order && !end.allowed.is_empty() {
-        text.push_str(&format!("\n  allowed: {}", allowed(&end.allowed, cluster)));
+        text.push_str(&format!("\n  allowed: {}", wrapped(11, &allowed(&end.allowed, cluster))));
     }
     text
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::paint::Paint;
+use super::table::wrapped_error;
 use super::{Screen, plain};
 use crate::cli::reply::{About, Reply};
 use crate::model::NodeName;
-use crate::service::{NodeState, PhaseState, ProgressKind};
+use crate::service::{NodeState, PhaseState, ProgressKind, Verdict};
 
 /// How many nodes are shown at a time. Of the others, the phase's bar tells.
 const MOST_NODES: usize = 8;
@@ -44,7 +45,9 @@ impl Bars {
 
     fn progress(&mut self, about: &About, what: &ProgressKind) {
         match what {
-            ProgressKind::Note { text } => self.say(&format!("  {}", self.stderr.dim(text))),
+            // How it ended is told with all that belongs to it, just after.
+            ProgressKind::Note { text } if is_verdict(text) => {}
+            ProgressKind::Note { text } => self.say(&format!("  {}", self.stderr.dim(&wrapped_error(2, text)))),
             ProgressKind::Phase { phase, nodes, state } => self.phase(about, phase, *nodes, state),
             ProgressKind::Node { phase, node, state } => self.node(about, phase, node, state),
         }
@@ -82,14 +85,15 @@ impl Bars {
             1 => " (1 node)".to_owned(),
             nodes => format!(" ({nodes} nodes)"),
         };
-        self.say(&format!("  {mark} {name}{nodes}{word}"));
+        self.say(&format!("  {mark} {}", wrapped_error(4, &format!("{name}{nodes}{word}"))));
     }
 
     fn node(&mut self, about: &About, phase: &str, node: &NodeName, state: &NodeState) {
         let key = (about.run.as_str().to_owned(), phase.to_owned());
         if let NodeState::Failed { why, again } = state {
             let then = if *again { "failed, will be tried again" } else { "failed" };
-            self.say(&format!("  {} {phase} {node}: {then}: {why}", self.stderr.red("✗")));
+            let words = format!("{phase} {node}: {then}: {why}");
+            self.say(&format!("  {} {}", self.stderr.red("✗"), wrapped_error(4, &words)));
         }
         // It began before we came to look.
         let phase = self.phases.entry(key).or_insert_with(|| Phase::begin(phase, None, &self.all));
@@ -185,6 +189,11 @@ impl Screen for Bars {
         }
         let _ = self.all.clear();
     }
+}
+
+fn is_verdict(text: &str) -> bool {
+    use Verdict::{Abandoned, Done, Halted, RolledBack, Stuck};
+    [Done, RolledBack, Halted, Stuck, Abandoned].iter().any(|verdict| verdict.to_string() == text)
 }
 
 fn style(template: &str) -> ProgressStyle {
