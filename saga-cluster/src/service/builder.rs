@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use saga_core::Coordinator;
 use saga_core::store::Store;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::inner::Inner;
 use super::{Service, ServiceError};
@@ -72,7 +73,15 @@ impl ServiceBuilder {
         let service = Service::new(Arc::clone(&inner), stop);
         for cluster in inner.repository().list().await?.clusters {
             if matches!(cluster.status, Status::Creating | Status::Scaling | Status::Deleting) {
-                inner.look_after(cluster.name());
+                // At once, so that what goes on is known when this returns; later, if it cannot be mended yet.
+                let mended = {
+                    let _alone = inner.alone_on(cluster.name()).await;
+                    inner.repair(cluster.name()).await
+                };
+                if let Err(error) = mended {
+                    warn!(cluster = %cluster.name(), %error, "a cluster cannot be mended yet");
+                    inner.look_after(cluster.name());
+                }
             }
         }
         Ok(service)

@@ -42,6 +42,11 @@ impl Narrator {
         &self.left
     }
 
+    /// Whether the beginning of that phase was told.
+    pub(super) fn has_begun(&self, phase: &str) -> bool {
+        self.steps.values().any(|told| told.phase == phase)
+    }
+
     pub(super) fn tell(&mut self, event: &Event) -> Vec<ProgressKind> {
         match event {
             Event::RunStarted { input, .. } => vec![self.started(input)],

@@ -45,6 +45,7 @@ impl Operation {
             let telling = Telling {
                 records: Box::pin(handle.events()),
                 live,
+                early: Vec::new(),
                 narrator: Narrator::new(operation.kind),
                 told: VecDeque::new(),
                 operation,
@@ -103,6 +104,8 @@ pub(super) fn verdict<T>(outcome: &Outcome<T>) -> Verdict {
 struct Telling {
     records: Pin<Box<dyn Stream<Item = Result<Record, OutcomeError>> + Send>>,
     live: broadcast::Receiver<Report>,
+    /// Reports of phases whose beginning was not told yet.
+    early: Vec<Report>,
     narrator: Narrator,
     told: VecDeque<Progress>,
     /// Keeps the service at work for as long as somebody listens.
@@ -125,16 +128,30 @@ impl Telling {
                         let at = Timestamp::from_millis(at.0);
                         let told = self.narrator.tell(&event).into_iter();
                         self.told.extend(told.map(|what| Progress { at, what }));
+                        self.tell_reports();
                     }
                 },
                 Ok(report) = self.live.recv() => {
-                    if report.run == self.operation.run {
-                        let Report { phase, node, done, total, .. } = report;
-                        let what = ProgressKind::Node { phase, node, state: NodeState::Progress { done, total } };
-                        self.told.push_back(Progress { at: Timestamp::now(), what });
-                    }
+                    self.early.push(report);
+                    self.tell_reports();
                 }
             }
+        }
+    }
+
+    /// Tells what was reported of phases that are known to have begun. A journal is read a little later than what it is
+    /// about, so reports are ahead of it.
+    fn tell_reports(&mut self) {
+        while let Ok(report) = self.live.try_recv() {
+            self.early.push(report);
+        }
+        self.early.retain(|report| report.run == self.operation.run);
+        let at = Timestamp::now();
+        for Report { phase, node, done, total, .. } in
+            self.early.extract_if(.., |report| self.narrator.has_begun(&report.phase))
+        {
+            let what = ProgressKind::Node { phase, node, state: NodeState::Progress { done, total } };
+            self.told.push_back(Progress { at, what });
         }
     }
 }

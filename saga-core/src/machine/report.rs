@@ -43,23 +43,29 @@ fn kept(plan: &Plan, state: &State) -> Vec<Place> {
 
 /// Everything that is left behind: all of it, or only that which should not be.
 fn residue(plan: &Plan, state: &State, all: bool) -> Vec<Residue> {
-    let items = started(plan, state).filter_map(|of| left(plan, state, of).map(|why| (of, why)));
-    let unstarted = plan.order().iter().filter(|step| {
-        // Committed, but something that it depends on could not be finished.
-        !state.has_started(**step) && state.steps[step.at()].fate == Fate::Finished
-    });
-    let unstarted = unstarted.map(|step| (ItemRef::new(*step, 0), Left::Unfinished { error: None }));
-    items
-        .chain(unstarted)
-        .filter(|(_, why)| all || *why != Left::Stands)
-        .map(|(of, why)| Residue {
+    let items = started(plan, state).filter_map(|of| {
+        let why = left(plan, state, of)?;
+        Some(Residue {
             place: place(plan, of),
             why,
             input: state.item_input(plan, of),
             checkpoints: state.checkpoints(of).to_vec(),
             output: state.item_output(of).cloned(),
         })
-        .collect()
+    });
+    let unstarted = plan.order().iter().filter(|step| {
+        // Committed, but something that it depends on could not be finished.
+        !state.has_started(**step) && state.steps[step.at()].fate == Fate::Finished
+    });
+    let unstarted = unstarted.map(|step| Residue {
+        // A fan-out that has not started has no items yet.
+        place: Place { step: plan.step(*step).name.clone(), item: None },
+        why: Left::Unfinished { error: None },
+        input: state.resolve(&plan.step(*step).input),
+        checkpoints: Vec::new(),
+        output: None,
+    });
+    items.chain(unstarted).filter(|left| all || left.why != Left::Stands).collect()
 }
 
 fn left(plan: &Plan, state: &State, of: ItemRef) -> Option<Left> {

@@ -291,6 +291,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// An I/O error, taken for one that may pass.
+    #[cfg(feature = "sled")]
+    pub(crate) fn io(what: &str, error: std::io::Error) -> Self {
+        Self::Unavailable { message: format!("{what}: {error}"), source: Some(Box::new(error)) }
+    }
+
     /// Whether the same call may succeed later without anybody doing anything to this process.
     #[must_use]
     pub fn is_transient(&self) -> bool {

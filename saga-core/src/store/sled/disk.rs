@@ -44,9 +44,9 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn open(path: &Path, options: &SledOptions) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(path).map_err(|error| io_error("the directory cannot be made", error))?;
+        std::fs::create_dir_all(path).map_err(|error| StoreError::io("the directory cannot be made", error))?;
         let lock = Lock::take(path)?;
-        remove_leftovers(path).map_err(|error| io_error("leftovers of a crash cannot be removed", error))?;
+        remove_leftovers(path).map_err(|error| StoreError::io("leftovers of a crash cannot be removed", error))?;
         let db = open_sled(path, options)?;
         check_format(&db)?;
         let tree = |name: &str| db.open_tree(name).map_err(|error| damaged("a tree cannot be opened", &error));
@@ -56,11 +56,11 @@ impl Disk {
             .read(true)
             .write(true)
             .open(path.join("db"))
-            .map_err(|error| io_error("sled's file cannot be opened", error))?;
+            .map_err(|error| StoreError::io("sled's file cannot be opened", error))?;
         let min_free = options.min_free_bytes;
         let disk = Self { frames, rolls, ended, by_end, db, data, path: path.to_owned(), min_free, _lock: lock };
         disk.sync().map_err(|reason| StoreError::Poisoned { reason })?;
-        sync_directory(path).map_err(|error| io_error("the directory cannot be synced", error))?;
+        sync_directory(path).map_err(|error| StoreError::io("the directory cannot be synced", error))?;
         Ok(disk)
     }
 
@@ -89,10 +89,6 @@ impl Disk {
     pub(super) fn data_len(&self) -> u64 {
         self.data.metadata().map_or(0, |data| data.len())
     }
-}
-
-pub(super) fn io_error(what: &str, error: io::Error) -> StoreError {
-    StoreError::Unavailable { message: format!("{what}: {error}"), source: Some(Box::new(error)) }
 }
 
 /// Removes what keeps sled from opening after a crash.
@@ -129,7 +125,7 @@ fn open_sled(path: &Path, options: &SledOptions) -> Result<sled::Db, StoreError>
             {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            Err(sled::Error::Io(error)) => return Err(io_error("sled cannot open its files", error)),
+            Err(sled::Error::Io(error)) => return Err(StoreError::io("sled cannot open its files", error)),
             Err(error) => return Err(damaged("sled cannot open its files", &error)),
         }
     }

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use crate::id::Timestamp;
 use crate::store::StoreError;
-use crate::store::sled::disk::io_error;
 
 /// The lock on a store's directory, held as long as this lives. The kernel lets go of it when the process dies.
 pub(super) struct Lock {
@@ -17,7 +16,7 @@ pub(super) struct Lock {
 impl Lock {
     pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join("lock");
-        let failed = |error| io_error("the lock file cannot be used", error);
+        let failed = |error| StoreError::io("the lock file cannot be used", error);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {

@@ -73,8 +73,6 @@ fn recovers(history: &History, turn: &Turn) -> Check {
                 evolve(plan, &mut live, now, &event).map_err(|error| error.to_string())?;
             }
             Command::Run { of, .. } if plan.step(of.step).probed => drop(work_before.insert(("probe", Some(*of)))),
-            // It has been answered by the way, by an action that waited.
-            Command::AskGuard if live.phase() != Phase::Draining => {}
             other => work_before.extend(work(std::slice::from_ref(other))),
         }
     }

@@ -283,6 +283,8 @@ impl Sim<'_> {
             0 if self.it.plan.is_guarded() => self.it.world.gone = true,
             1 => return self.turn(vec![Input::Seen(Observation::Cancel { by })]),
             2 if self.it.plan.is_guarded() && self.it.world.gone && !self.outstanding.is_empty() => {
+                // An action noticed it in its wait. Whoever asked the guard need not wait for that any more.
+                self.outstanding.retain(|command| *command != Command::AskGuard);
                 return self.turn(vec![Input::Seen(Observation::SubjectGone)]);
             }
             3 if !self.stale.is_empty() => {

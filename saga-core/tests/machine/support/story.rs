@@ -147,6 +147,12 @@ impl Story {
         self.see(Observation::Resumed { epoch: Epoch(2), worker: WorkerId::new("another").unwrap() })
     }
 
+    /// Another release takes the run up, with other policies.
+    pub fn upgraded(mut self, draft: Draft) -> Self {
+        self.plan = draft.plan();
+        self.crash()
+    }
+
     pub fn operator(mut self, verb: Verb) -> Self {
         let event = operate(&self.state, verb, Actor::new("operator", "looked into it")).unwrap();
         self.turn(event);

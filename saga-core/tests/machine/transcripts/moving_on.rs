@@ -142,3 +142,82 @@ fn the_finalizer_is_told_last_and_again_when_an_operator_moved_the_run_on() {
         &[],
     );
 }
+
+#[test]
+fn a_retry_starts_with_the_ordinary_policy_again() {
+    let draft = Draft::new().forward("announce", &[]).patience(1).non_compensable("configure", &[]);
+    let story = Story::of(draft).fails("announce", Failed).fails("announce", Failed).fails("configure", Failed);
+    let story = story.operator(Verb::Retry).fails("announce", Failed).done("configure").done("announce");
+    story.reads(
+        "start announce | start configure
+        announce failed | abort: announce failed | try announce again
+        announce failed
+        configure failed | HALTED at configure
+        operator: retry | try announce again | try configure again
+        announce failed | abort: announce failed | try announce again
+        configure done | roll back
+        announce done | ROLLED BACK",
+        &["announce", "configure"],
+    );
+}
+
+#[test]
+fn the_guard_is_asked_again_after_a_retry() {
+    let story = halted(configure().guarded()).guard(false).operator(Verb::Retry).fails("configure", Failed);
+    story.guard(true).undone("nodes").reads(
+        "start nodes
+        nodes done | start configure
+        configure failed | abort: configure failed | is the subject there?
+        the subject is there | HALTED at configure
+        operator: retry | try configure again
+        configure failed | abort: configure failed | is the subject there?
+        the subject is gone | roll back | undo nodes
+        nodes undone | ROLLED BACK",
+        &["configure"],
+    );
+}
+
+#[test]
+fn probes_are_asked_at_once_but_actions_take_their_turn() {
+    let draft = Draft::new().forward("terminate", &[]).patience(1).each(1).probed();
+    let mut story = Story::with(draft, 2, None);
+    for item in ["terminate[0]", "terminate[0]", "terminate[1]"] {
+        story = story.fails(item, Failed).answer(item, ProbeAnswer::Unknown);
+    }
+    let story = story.fails("terminate[1]", Failed).answer("terminate[1]", ProbeAnswer::Unknown).operator(Verb::Retry);
+    let story = story.answer("terminate[0]", ProbeAnswer::NotDone).answer("terminate[1]", ProbeAnswer::NotDone);
+    story.done("terminate[1]").done("terminate[0]").reads(
+        "terminate has 2 items | start terminate[0]
+        terminate[0] failed | did terminate[0] happen?
+        who knows if terminate[0] happened | abort: terminate failed | try terminate[0] again | roll back
+        terminate[0] failed | did terminate[0] happen?
+        who knows if terminate[0] happened | start terminate[1]
+        terminate[1] failed | did terminate[1] happen?
+        who knows if terminate[1] happened | try terminate[1] again
+        terminate[1] failed | did terminate[1] happen?
+        who knows if terminate[1] happened | STUCK
+        operator: retry | did terminate[0] happen? | did terminate[1] happen?
+        terminate[0] did not happen
+        terminate[1] did not happen | try terminate[1] again
+        terminate[1] done | try terminate[0] again
+        terminate[0] done | ROLLED BACK",
+        &["terminate[0]", "terminate[1]"],
+    );
+}
+
+#[test]
+fn what_waits_to_be_retried_is_not_forgotten_by_an_abort() {
+    let draft = |concurrency| Draft::new().non_compensable("configure", &[]).each(concurrency);
+    let story = Story::with(draft(2), 2, None).fails("configure[0]", Fatal).fails("configure[1]", Fatal);
+    let story = story.upgraded(draft(1)).operator(Verb::Retry).cancelled().done("configure[0]");
+    story.reads(
+        "configure has 2 items | start configure[0] | start configure[1]
+        configure[0] failed | abort: configure failed
+        configure[1] failed | HALTED at configure[0]
+        crash
+        operator: retry | try configure[0] again
+        abort: cancelled
+        configure[0] done | HALTED at configure[1]",
+        &["configure[0]: stands", "configure[1]: effect unknown: no luck"],
+    );
+}

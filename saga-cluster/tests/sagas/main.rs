@@ -1,0 +1,12 @@
+//! The sagas through the service, on engines, plugins and repositories that fail on demand.
+
+mod accidents;
+mod changed_mind;
+mod crash;
+mod create;
+mod delete;
+mod scale;
+mod told;
+mod vanish;
+mod windows;
+mod world;
