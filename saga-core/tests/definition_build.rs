@@ -208,12 +208,36 @@ fn policies_are_no_part_of_the_structure() {
         let trip = saga.input();
         let mut step = saga.step("hotel", trip, book_hotel);
         if eager {
-            step = step.retry(Retry::forever()).timeout(LONG).probe(is_booked);
+            step = step.retry(Retry::forever()).timeout(LONG);
         }
         let hotel = step.compensate(cancel_hotel);
         saga.build(hotel).unwrap().plan().fingerprint()
     };
     assert_eq!(build(true), build(false));
+}
+
+#[test]
+fn questions_are_a_part_of_the_structure() {
+    let build = |probed: bool, guarded: bool, finalized: bool| {
+        let mut saga = Saga::<Agency, Trip>::builder("questions", 1);
+        let trip = saga.input();
+        let mut step = saga.step("hotel", trip, book_hotel);
+        if probed {
+            step = step.probe(is_booked);
+        }
+        let hotel = step.compensate(cancel_hotel);
+        if guarded {
+            saga.guard(|_: Ctx<Agency>, _: Trip| async move { Ok(true) });
+        }
+        if finalized {
+            saga.finally(|_: Ctx<Agency>, _: Trip, _| async move { Ok(()) });
+        }
+        saga.build(hotel).unwrap().plan().fingerprint()
+    };
+    let plain = build(false, false, false);
+    assert_ne!(build(true, false, false), plain);
+    assert_ne!(build(false, true, false), plain);
+    assert_ne!(build(false, false, true), plain);
 }
 
 #[test]

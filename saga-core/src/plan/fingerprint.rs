@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::SagaName;
-use crate::plan::{Recovery, Shape, StepPlan, Wire};
+use crate::plan::{PlanParts, Recovery, Shape, StepPlan};
 
-/// The structure of a saga in 128 bits: step names, recovery classes, wiring and order; not policies, not code.
+/// The structure of a saga in 128 bits: step names, recovery classes, wiring, order, and which questions can be asked
+/// (probes, guard, finalizer), as these shape its journals; not policies, not code.
 ///
 /// A run is resumed only by a definition with the fingerprint that it started under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,7 +17,8 @@ pub struct Fingerprint(uuid::Uuid);
 
 impl Fingerprint {
     /// Hashes a canonical text of the structure (UUID version 5, so SHA-1): the same on every machine and release.
-    pub(super) fn of(saga: &SagaName, version: u32, steps: &[StepPlan], output: &Wire) -> Self {
+    pub(super) fn of(parts: &PlanParts, steps: &[StepPlan]) -> Self {
+        let PlanParts { saga, version, output, guarded, finalized, .. } = parts;
         let mut text = String::new();
         // Names are written with their length, so that no two structures have one text.
         let _ = write!(text, "{}:{saga} v{version};", saga.as_str().len());
@@ -32,13 +33,14 @@ impl Fingerprint {
                 Shape::Single => "one",
                 Shape::Each { .. } => "each",
             };
-            let _ = write!(text, "{}:{} {class} {shape} {}", step.name.as_str().len(), step.name, step.input);
+            let probed = if step.probed { " probed" } else { "" };
+            let _ = write!(text, "{}:{} {class} {shape}{probed} {}", step.name.as_str().len(), step.name, step.input);
             for dep in &step.deps {
                 let _ = write!(text, " #{dep}");
             }
             text.push(';');
         }
-        let _ = write!(text, "out {output}");
+        let _ = write!(text, "out {output} guarded {guarded} finalized {finalized}");
         Self(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()))
     }
 }

@@ -205,8 +205,8 @@ impl Plan {
     /// # Panics
     ///
     /// If a wire or an order names a step that is not there: the builder hands out no such handle.
-    pub fn new(parts: PlanParts) -> Result<Self, Cycle> {
-        let mut steps: Vec<StepPlan> = parts.steps.into_iter().map(StepPlan::from).collect();
+    pub fn new(mut parts: PlanParts) -> Result<Self, Cycle> {
+        let mut steps: Vec<StepPlan> = std::mem::take(&mut parts.steps).into_iter().map(StepPlan::from).collect();
         for at in 0..steps.len() {
             let index = StepIndex(u32::try_from(at).expect("a saga has less than 2^32 steps"));
             for dep in steps[at].deps.clone() {
@@ -214,7 +214,7 @@ impl Plan {
             }
         }
         let order = sort(&steps)?;
-        let fingerprint = Fingerprint::of(&parts.saga, parts.version, &steps, &parts.output);
+        let fingerprint = Fingerprint::of(&parts, &steps);
         Ok(Self {
             saga: parts.saga,
             version: parts.version,
