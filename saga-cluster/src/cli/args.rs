@@ -8,12 +8,15 @@ use super::change::{Change, NewGroup};
 use crate::model::ClusterName;
 use crate::node::NodeArgs;
 
-const AFTER_HELP: &str = "\
+// Lines of at most 80 columns: what comes after the options is not broken by the library.
+macro_rules! examples {
+    () => {
+        "\
 Examples:
-  saga-cluster demo                        watch all of it happen, on this computer
-  saga-cluster create store.toml           create the cluster that a file describes
-  saga-cluster scale store east=+2 west=3  two more in one group, exactly three in another
-  saga-cluster show store                  how it is, why, and what is allowed now
+  saga-cluster demo                        watch it happen, on this computer
+  saga-cluster create store.toml           create the cluster of a file
+  saga-cluster scale store east=+2 west=3  two more in one group, three in another
+  saga-cluster show store                  how it is, why, and what is allowed
   saga-cluster delete store                end it, whatever else is going on
 
 A spec is a TOML file:
@@ -24,53 +27,54 @@ A spec is a TOML file:
   [[groups]]
   name = \"east\"
   count = 3
+"
+    };
+}
 
-`saga-cluster help COMMAND` tells more; `saga-cluster --help` also tells what becomes of unfinished operations, of
-several commands at once and of Ctrl-C, and what the exit codes mean.";
+const AFTER_HELP: &str = concat!(
+    examples!(),
+    "
+`saga-cluster help COMMAND` tells more of a command. `saga-cluster --help` also
+tells what becomes of unfinished operations, of several commands at once and of
+Ctrl-C, and what the exit codes mean."
+);
 
-const AFTER_LONG_HELP: &str = "\
-Examples:
-  saga-cluster demo                        watch all of it happen, on this computer
-  saga-cluster create store.toml           create the cluster that a file describes
-  saga-cluster scale store east=+2 west=3  two more in one group, exactly three in another
-  saga-cluster show store                  how it is, why, and what is allowed now
-  saga-cluster delete store                end it, whatever else is going on
-
-A spec is a TOML file:
-  name = \"store\"
-  plugin = \"blocks\"
-  engine = \"process\"
-
-  [[groups]]
-  name = \"east\"
-  count = 3
-
+const AFTER_LONG_HELP: &str = concat!(
+    examples!(),
+    "
 Unfinished operations:
-  Each operation is journaled before it acts. If this program is killed in the middle of one, the next command takes
-  it up, says so, and does not leave before it has come to an end: `list`, `show` and `history` finish it first and
-  answer then. With --no-wait they answer at once and leave it for the next command.
+  Each operation is journaled before it acts. If this program is killed in the
+  middle of one, the next command takes it up, says so, and does not leave
+  before it has come to an end: `list`, `show` and `history` finish it first and
+  answer then. With --no-wait they answer at once and leave it for the next
+  command.
 
 Several commands at once:
-  One process holds the data directory. A command that finds it held passes its request on through `control.sock` in
-  that directory, and prints what comes back as its own. So a cluster can be deleted from a second terminal while it is
-  being created in the first. The process that holds the data stays until all that it was asked for has ended.
+  One process holds the data directory. A command that finds it held passes its
+  request on through `control.sock` in that directory, and prints what comes
+  back as its own. So a cluster can be deleted from a second terminal while it
+  is being created in the first. The process that holds the data stays until all
+  that it was asked for has ended.
 
 Ctrl-C:
-  The first one parks what is going on: the next command takes it up. The second one ends the program at once, which
-  leaves nothing behind that the next command does not find. If another process does the work, it goes on there.
+  The first one parks what is going on: the next command takes it up. The second
+  one ends the program at once, which leaves nothing behind that the next
+  command does not find. If another process does the work, it goes on there.
 
 Exit codes:
     0  done
     1  an error; the message says what was touched
     2  the command line or the spec is wrong; nothing was touched
-    3  the operation was undone; the message says why, and what is kept
-    4  the operation halted or is stuck: it waits for `retry`, `abandon` or `delete`
+    3  the operation was undone or given up; the message says why
+    4  the operation halted or is stuck, or something is left: a person decides,
+       by `retry`, `abandon` or `delete`
     5  the operation is not finished: it goes on when any command is run next
-  130  ended by a second Ctrl-C";
+  130  ended by a second Ctrl-C"
+);
 
 /// Creates, scales and deletes clusters of machines, without leaking a machine and without destroying data.
 #[derive(Debug, Parser)]
-#[command(name = "saga-cluster", version, max_term_width = 110)]
+#[command(name = "saga-cluster", version, max_term_width = 100)]
 #[command(after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP, subcommand_required = true)]
 pub(super) struct Cli {
     #[command(flatten)]

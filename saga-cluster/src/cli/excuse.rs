@@ -34,7 +34,7 @@ pub(super) async fn excuse(error: ServiceError, name: Option<&ClusterName>, serv
             Trouble::usage(error.to_string()).next("mend the spec and try again")
         }
         ServiceError::Refused(_) => Trouble { exit: Exit::Usage, ..Trouble::new(chain(&error)) }.untouched(),
-        ServiceError::Stopped => Trouble::unfinished("the process that held the data was stopped")
+        ServiceError::Stopped => Trouble::unfinished("the process that holds the data was told to stop")
             .state("what was begun is journaled, and goes on when any saga-cluster command is run next"),
         ServiceError::Repository(RepositoryError::Unreadable { ref name, .. }) => Trouble::new(chain(&error))
             .untouched()

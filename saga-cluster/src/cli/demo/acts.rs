@@ -193,9 +193,10 @@ async fn keep_it(stage: &mut Stage, story: &mut Story) -> Result<(), Trouble> {
     let data = stage.data.path().display();
     let lines = [
         format!("export SAGA_CLUSTER_DATA={data}"),
+        format!("alias saga-cluster={}", stage.program().display()),
         "saga-cluster show store".to_owned(),
         "saga-cluster history store".to_owned(),
-        format!("saga-cluster delete store && rm -r {data}"),
+        "saga-cluster delete store".to_owned(),
     ];
     story.picture(&lines);
     Ok(())

@@ -1,7 +1,7 @@
 //! What the demonstration is played on: a data directory, nodes, and somebody who holds the data.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -56,6 +56,11 @@ impl Stage {
         let cluster = CLUSTER.parse().map_err(|error| Trouble::new(format!("{error}")))?;
         let options = options.clone();
         Ok(Self { data, faults: Faults::new(), cluster, options, program, engine, holding: None, ours: false })
+    }
+
+    /// The file of this program.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
     }
 
     fn child(&self, args: &[&str]) -> Command {
@@ -193,9 +198,8 @@ impl Stage {
         let root = self.engine.root();
         let Ok(entries) = std::fs::read_dir("/proc") else { return usize::MAX };
         let lines = entries.flatten().filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-        let in_root = |line: &Vec<u8>| {
-            String::from_utf8_lossy(line).split('\0').any(|arg| std::path::Path::new(arg).starts_with(root))
-        };
+        let in_root =
+            |line: &Vec<u8>| String::from_utf8_lossy(line).split('\0').any(|arg| Path::new(arg).starts_with(root));
         lines.filter(in_root).count()
     }
 

@@ -6,13 +6,17 @@ use saga_core::store::RunStatus;
 
 use super::paint::Paint;
 use super::table::{table, wrapped, wrapped_error};
-use crate::cli::trouble::Trouble;
-use crate::model::{Cluster, ClusterName, NodeToken, Status};
+use crate::cli::trouble::{Exit, Trouble};
+use crate::model::{Cluster, ClusterName, NodeGroup, NodeToken, Status};
 use crate::service::{ClusterReport, HistoryEntry, Listing, OperationEnd, RunReport, Verdict};
 
 /// An error: what, what became of things, what to do.
 pub(in crate::cli) fn trouble(trouble: &Trouble, paint: Paint) -> String {
-    let mut text = format!("{} {}", paint.red("error:"), trouble.what);
+    let label = match trouble.exit {
+        Exit::Unfinished => paint.yellow("not finished:"),
+        _ => paint.red("error:"),
+    };
+    let mut text = format!("{label} {}", trouble.what);
     if let Some(state) = &trouble.state {
         text.push_str(&format!("\n  {}", wrapped_error(2, state)));
     }
@@ -76,10 +80,13 @@ pub(super) fn list(listing: &Listing, paint: Paint) -> String {
     parts.join("\n")
 }
 
-/// The groups of a cluster, with the nodes that each has.
+/// The groups of a cluster, with the nodes that each has, and should have if that is another number.
 fn groups(cluster: &Cluster) -> String {
-    let count = |group: &crate::model::NodeGroup| cluster.nodes_in(&group.name).count();
-    let groups: Vec<_> = cluster.spec.groups.iter().map(|group| format!("{}={}", group.name, count(group))).collect();
+    let in_words = |group: &NodeGroup| match u32::try_from(cluster.nodes_in(&group.name).count()) {
+        Ok(has) if has == group.count => format!("{}={has}", group.name),
+        has => format!("{}={}/{}", group.name, has.unwrap_or(u32::MAX), group.count),
+    };
+    let groups: Vec<_> = cluster.spec.groups.iter().map(in_words).collect();
     // More would leave no room for why.
     match groups.len() {
         0..=3 => groups.join(" "),
@@ -180,7 +187,8 @@ fn strangers(report: &ClusterReport, paint: Paint) -> String {
         Some(Status::Creating | Status::Scaling | Status::Deleting) => "being made or removed",
         _ => "not in the record; `delete` finds and kills them too",
     };
-    format!("\n\n{} {}", paint.yellow("further machines:"), wrapped(2, &format!("{} ({what})", names.join(", "))))
+    let names = format!("{} ({what})", names.join(", "));
+    format!("\n\n{} {}", paint.yellow("further machines:"), wrapped(18, &names))
 }
 
 /// What happened, one event a line.

@@ -20,6 +20,8 @@ const TICK: Duration = Duration::from_millis(100);
 struct Phase {
     bar: ProgressBar,
     nodes: HashMap<NodeName, ProgressBar>,
+    /// The lowest bar, below which the next one goes.
+    last: ProgressBar,
 }
 
 pub(super) struct Bars {
@@ -133,7 +135,7 @@ impl Phase {
         let bar = all.add(bar);
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(TICK);
-        Self { bar, nodes: HashMap::new() }
+        Self { last: bar.clone(), bar, nodes: HashMap::new() }
     }
 
     fn bar_of(&mut self, node: &NodeName, all: &MultiProgress) -> Option<ProgressBar> {
@@ -141,7 +143,10 @@ impl Phase {
             return Some(bar.clone());
         }
         (self.nodes.len() < MOST_NODES).then_some(())?;
-        let bar = all.insert_after(&self.bar, ProgressBar::new_spinner().with_style(waiting_style()));
+        // One that was removed has no place any more.
+        let above = if self.last.is_finished() { &self.bar } else { &self.last };
+        let bar = all.insert_after(above, ProgressBar::new_spinner().with_style(waiting_style()));
+        self.last = bar.clone();
         bar.set_prefix(node.to_string());
         bar.enable_steady_tick(TICK);
         self.nodes.insert(node.clone(), bar.clone());
@@ -173,7 +178,7 @@ impl Screen for Bars {
                 self.say(&format!("{} {}", paint.bold(&words), paint.dim(&format!("(run {})", about.run))));
             }
             Reply::Progress { about, progress } => self.progress(about, &progress.what),
-            Reply::Note { text } => self.say(&paint.cyan(text)),
+            Reply::Note { text } => self.say(&paint.cyan(&wrapped_error(0, text))),
             other => {
                 if let Reply::End { run, .. } = other {
                     self.clear(run.as_str());
