@@ -7,9 +7,11 @@
 //! - [`plugin`]: makes machines a cluster. The [blocks plugin](plugin::BlocksPlugin) is a miniature block store, whose
 //!   data is really lost if one of its nodes is killed before it was decommissioned;
 //! - [`service`]: the clusters of one repository, and the operations on them;
+//! - [`cli`]: the `saga-cluster` command;
 //! - [`node`]: what runs on a machine of the process engine;
 //! - [`testing`]: engines, plugins and repositories that fail on demand.
 
+pub mod cli;
 pub mod engine;
 mod failure;
 pub mod model;

@@ -15,11 +15,9 @@ mod timestamp;
 pub use cluster::{Cluster, ClusterId};
 pub use label::{ClusterName, GroupName, InvalidName, KindName, MAX_NAME_LENGTH};
 pub use node::{InvalidToken, MAX_TOKEN_LENGTH, NewNode, Node, NodeName, NodeToken};
+pub(crate) use proof::ProofRecord;
 pub use proof::{Decommissioned, Doomed, Leaving};
 pub use scale::{ScaleError, ScalePlan, ScaleProblem, ScaleRequest, plan_scale};
 pub use spec::{ClusterSpec, MAX_GROUPS, MAX_NODES, NodeGroup, Settings, SpecError, SpecProblem};
 pub use status::{IllegalTransition, Status};
 pub use timestamp::Timestamp;
-
-#[cfg_attr(not(test), allow(unused_imports, reason = "the scale saga is its only user"))]
-pub(crate) use proof::ProofRecord;

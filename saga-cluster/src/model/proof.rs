@@ -71,7 +71,6 @@ pub struct Leaving {
 
 impl Leaving {
     /// Only the scale saga hands out leaving nodes, from its journaled plan.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the scale saga is its only caller"))]
     pub(crate) fn new(cluster: ClusterName, node: Node) -> Self {
         Self { cluster, node }
     }
@@ -139,13 +138,11 @@ impl Doomed {
     }
 
     /// A node that this very run made, or tried to make, and now undoes: no data was ever entrusted to it.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the sagas' compensations are its only callers"))]
     pub(crate) fn of_own_making(order: &NodeOrder) -> Self {
         Self { cluster: order.cluster.clone(), name: order.name.clone(), token: order.token.clone() }
     }
 
     /// A machine of a cluster that is being deleted, data and all, found by its tag.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the delete saga is its only caller"))]
     pub(crate) fn with_its_cluster(machine: &Machine) -> Self {
         Self { cluster: machine.cluster.clone(), name: machine.node.clone(), token: machine.token.clone() }
     }
@@ -161,13 +158,10 @@ impl From<Decommissioned> for Doomed {
 /// only: outside, a proof that can be read from text would be no proof.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(not(test), allow(dead_code, reason = "the scale saga is its only user"))]
 pub(crate) struct ProofRecord {
     decommissioned: Node,
     cluster: ClusterName,
 }
-
-#[cfg_attr(not(test), allow(dead_code, reason = "the scale saga is its only user"))]
 impl ProofRecord {
     /// The node that it is about.
     pub(crate) fn node(&self) -> &Node {

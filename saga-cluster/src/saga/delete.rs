@@ -12,6 +12,7 @@ use super::order::{DeleteOrder, LeftNode, Swept, Target};
 use super::{ClusterApp, nodes, phase, policy, record, settle};
 use crate::engine::Machine;
 use crate::model::{Cluster, Doomed, KindName, NodeToken};
+use crate::repository::RepositoryError;
 
 pub(crate) const NAME: &str = "delete-cluster";
 
@@ -121,7 +122,11 @@ async fn remove(ctx: Ctx<ClusterApp>, (order, swept): (DeleteOrder, Swept)) -> R
     if !swept.is_clean() && !order.force {
         return Err(StepError::rejected(swept.in_words()));
     }
-    if find_record(&ctx, &order).await?.is_some() {
+    let ours = match order.unreadable {
+        true => matches!(ctx.repository.get(&order.name).await, Err(RepositoryError::Unreadable { .. })),
+        false => find_record(&ctx, &order).await?.is_some(),
+    };
+    if ours {
         ctx.repository.remove(&order.name).await?;
     }
     Ok(swept)

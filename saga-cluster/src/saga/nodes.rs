@@ -18,7 +18,11 @@ pub(super) async fn make(ctx: Ctx<ClusterApp>, task: NodeTask) -> Result<Node, S
         ctx.checkpoint(&order.token).await?;
     }
     let engine = ctx.engine(&task.engine)?;
-    for_engine(&ctx, || format!("{} could not be made", order.name), engine.create(&order)).await
+    let made = async {
+        let made = engine.create(&order).await;
+        made.map_err(|error| as_told(error.kind(), &error, format!("{} could not be made", order.name)))
+    };
+    for_engine(&ctx, made).await
 }
 
 /// Undoes [`make`], whether or not that knew what it had made.

@@ -74,6 +74,9 @@ pub(crate) struct DeleteOrder {
     pub(crate) name: ClusterName,
     /// The record to remove; none if there was none. What bears the name later is another cluster.
     pub(crate) id: Option<ClusterId>,
+    /// Whether there is a record that cannot be read, to be removed as it is.
+    #[serde(default)]
+    pub(crate) unreadable: bool,
     /// Where its machines may be.
     pub(crate) engines: Vec<KindName>,
     pub(crate) force: bool,

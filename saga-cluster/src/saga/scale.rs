@@ -11,7 +11,7 @@ use saga_core::{BuildError, Ctx, Probe, Saga, StepError};
 use super::live::CallContext;
 use super::nodes::{self, SetUp};
 use super::order::{NodeTask, ScaleOrder, Subject, TerminateTask};
-use super::wait::{for_plugin, of_unknown_effect};
+use super::wait::{for_engine, for_plugin, of_unknown_effect};
 use super::{ClusterApp, phase, policy, record, settle};
 use crate::model::{Decommissioned, Doomed, Leaving, Node, NodeName, ProofRecord};
 
@@ -106,7 +106,9 @@ fn in_order(order: &ScaleOrder, proofs: Vec<Decommissioned>) -> Result<Vec<Proof
 
 async fn terminate(ctx: Ctx<ClusterApp>, task: TerminateTask) -> Result<NodeName, StepError> {
     let name = task.proof.node().name.clone();
-    nodes::destroy(ctx.engine(&task.engine)?, &Doomed::from(task.proof.restore())).await?;
+    // Waited for like the rest, so that a record that vanishes is noticed. Once the run turns back this is finished all
+    // the same: it is shielded, and the guard is not asked again.
+    for_engine(&ctx, nodes::destroy(ctx.engine(&task.engine)?, &Doomed::from(task.proof.restore()))).await?;
     Ok(name)
 }
 

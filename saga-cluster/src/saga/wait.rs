@@ -20,15 +20,14 @@ async fn given_up(ctx: &Ctx<ClusterApp>) -> PollError {
     }
 }
 
-/// Waits for an engine. A call that is not wanted any more is dropped: what it made is found by its token.
+/// Waits for an engine. A call that is not wanted any more is dropped: what it did until then is found by token.
 pub(super) async fn for_engine<T>(
     ctx: &Ctx<ClusterApp>,
-    doing: impl Fn() -> String,
-    call: impl Future<Output = Result<T, EngineError>> + Send,
+    call: impl Future<Output = Result<T, StepError>> + Send,
 ) -> Result<T, StepError> {
     tokio::select! {
         biased;
-        done = call => done.map_err(|error| as_told(error.kind(), &error, doing())),
+        done = call => done,
         why = given_up(ctx) => Err(why.into()),
     }
 }

@@ -8,6 +8,7 @@ use saga_core::store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::bounded::Bounded;
 use super::inner::Inner;
 use super::{Service, ServiceError};
 use crate::engine::Engine;
@@ -59,8 +60,12 @@ impl ServiceBuilder {
                 panic!("the sagas of this crate are sound: {mistakes}")
             }
         };
-        let app =
-            ClusterApp { repository: self.repository, engines: self.engines, plugins: self.plugins, live: Live::new() };
+        let app = ClusterApp {
+            repository: Arc::new(Bounded(self.repository)),
+            engines: self.engines,
+            plugins: self.plugins,
+            live: Live::new(),
+        };
         let coordinator = Coordinator::builder_shared(self.store, Arc::new(app))
             .register(&create)
             .register(&scale)

@@ -1,8 +1,10 @@
 //! Looking at clusters and their past.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt;
 use saga_core::journal::Record;
 use saga_core::store::{Query, RunStatus, RunSummary};
 use saga_core::{Payload, RunId, SagaName, Seq};
@@ -45,15 +47,13 @@ impl Inner {
         Ok(ClusterReport { name: name.clone(), record, machines, health, run, allowed })
     }
 
-    async fn machines(&self, name: &ClusterName, record: Option<&Cluster>) -> Result<Vec<Machine>, String> {
+    /// What the engine of the record has; or, if there is no record, what all of them have.
+    pub(super) async fn machines(&self, name: &ClusterName, record: Option<&Cluster>) -> Result<Vec<Machine>, String> {
         let engines = self.app().engines.iter();
         let mut machines = Vec::new();
         for (kind, engine) in engines.filter(|(kind, _)| record.is_none_or(|one| one.spec.engine.as_str() == *kind)) {
-            match tokio::time::timeout(ASK_WITHIN, engine.list(name)).await {
-                Ok(Ok(found)) => machines.extend(found),
-                Ok(Err(error)) => return Err(format!("engine `{kind}`: {}", crate::saga::chain(&error))),
-                Err(_) => return Err(format!("engine `{kind}` does not answer")),
-            }
+            let found = asked(engine.list(name)).await.map_err(|why| format!("engine `{kind}`: {why}"));
+            machines.extend(found?);
         }
         machines.sort_by(|a, b| a.node.cmp(&b.node));
         Ok(machines)
@@ -62,11 +62,8 @@ impl Inner {
     async fn health(&self, cluster: &Cluster) -> Result<BTreeMap<NodeName, String>, String> {
         let plugin = self.plugin(&cluster.spec.plugin).map_err(|error| error.to_string())?;
         let view = ClusterView::of(cluster);
-        match tokio::time::timeout(ASK_WITHIN, plugin.health(&view)).await {
-            Ok(Ok(health)) => Ok(health.nodes.into_iter().map(|(node, health)| (node, health.to_string())).collect()),
-            Ok(Err(error)) => Err(crate::saga::chain(&error)),
-            Err(_) => Err("the plugin does not answer".to_owned()),
-        }
+        let health = asked(plugin.health(&view)).await.map_err(|why| format!("the plugin: {why}"))?;
+        Ok(health.nodes.into_iter().map(|(node, health)| (node, health.to_string())).collect())
     }
 
     async fn report(&self, summary: RunSummary, kind: OperationKind) -> Result<RunReport, ServiceError> {
@@ -154,5 +151,16 @@ impl Inner {
         let mut left = narrator.left().to_vec();
         left.sort();
         Ok(left)
+    }
+}
+
+/// An answer, or why there is none: whoever only looks is not to hang or to fall with what they look at.
+async fn asked<T, E: std::error::Error + 'static>(
+    question: impl Future<Output = Result<T, E>> + Send,
+) -> Result<T, String> {
+    match tokio::time::timeout(ASK_WITHIN, AssertUnwindSafe(question).catch_unwind()).await {
+        Ok(Ok(answer)) => answer.map_err(|error| crate::saga::chain(&error)),
+        Ok(Err(_)) => Err("it panicked".to_owned()),
+        Err(_) => Err(format!("no answer after {ASK_WITHIN:?}")),
     }
 }

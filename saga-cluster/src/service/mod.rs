@@ -29,6 +29,7 @@
 //! ```
 
 mod begin;
+mod bounded;
 mod builder;
 mod error;
 mod inner;

@@ -13,6 +13,7 @@ use super::begin::Begun;
 use super::inner::{Inner, may_have_started};
 use super::{DeleteOptions, OperationKind, ServiceError};
 use crate::model::{Cluster, ClusterName, KindName, Status};
+use crate::repository::RepositoryError;
 use crate::saga::order::DeleteOrder;
 
 impl Inner {
@@ -30,9 +31,17 @@ impl Inner {
         {
             return Ok((summary.run.clone(), OperationKind::Delete));
         }
-        let record = self.repository().get(&name).await?;
-        if record.is_none() && holder.is_none() && !self.may_have_machines(&name).await {
-            return Err(ServiceError::NoSuchCluster { name });
+        let (record, unreadable) = match self.repository().get(&name).await {
+            // Nobody can say what it holds, so only force takes it away.
+            Err(RepositoryError::Unreadable { .. }) if how.force => (None, true),
+            record => (record?, false),
+        };
+        if record.is_none() && !unreadable && holder.is_none() {
+            // An engine that cannot tell may have some.
+            let nothing = self.machines(&name, None).await.is_ok_and(|machines| machines.is_empty());
+            if nothing {
+                return Err(ServiceError::NoSuchCluster { name });
+            }
         }
         if let Some(cluster) = &record {
             self.has_engine(&cluster.spec.engine)?;
@@ -53,7 +62,7 @@ impl Inner {
                 marked?
             }
         };
-        match self.start_delete(&name, record.as_ref(), &run, how, by).await {
+        match self.start_delete(&name, record.as_ref().ok_or(unreadable), &run, how, by).await {
             Ok(()) => Ok((run, OperationKind::Delete)),
             Err(error) => {
                 self.look_after(&name);
@@ -63,19 +72,21 @@ impl Inner {
     }
 
     /// Starts the delete that the record names, once nothing else works on the cluster. A delete that cannot be started
-    /// is told in the record: it is never left as one that goes on.
+    /// is told in the record: it is never left as one that goes on. Where there is no record, `record` says whether that
+    /// is because it cannot be read.
     pub(super) async fn start_delete(
         &self,
         name: &ClusterName,
-        record: Option<&Cluster>,
+        record: Result<&Cluster, bool>,
         run: &RunId,
         how: DeleteOptions,
         by: Actor,
     ) -> Result<(), ServiceError> {
         let order = DeleteOrder {
             name: name.clone(),
-            id: record.map(|cluster| cluster.id.clone()),
-            engines: record.map_or_else(|| self.all_engines(), |cluster| vec![cluster.spec.engine.clone()]),
+            id: record.ok().map(|cluster| cluster.id.clone()),
+            unreadable: record.is_err_and(|unreadable| unreadable),
+            engines: record.map_or_else(|_| self.all_engines(), |cluster| vec![cluster.spec.engine.clone()]),
             force: how.force,
             by,
         };
@@ -83,7 +94,7 @@ impl Inner {
             Ok(()) => return Ok(()),
             Err(failed) => failed,
         };
-        if !may_go_on && let Some(cluster) = record {
+        if !may_go_on && let Ok(cluster) = record {
             self.not_deleted(cluster, run, &error).await?;
         }
         Err(error)
@@ -140,16 +151,6 @@ impl Inner {
             Ok(())
         });
         Ok(written.await.map(drop)?)
-    }
-
-    /// Whether an engine has machines of that cluster, or cannot tell.
-    pub(super) async fn may_have_machines(&self, name: &ClusterName) -> bool {
-        for engine in self.app().engines.values() {
-            if engine.list(name).await.map_or(true, |machines| !machines.is_empty()) {
-                return true;
-            }
-        }
-        false
     }
 
     pub(super) fn all_engines(&self) -> Vec<KindName> {

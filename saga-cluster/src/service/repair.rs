@@ -57,7 +57,7 @@ impl Inner {
             Status::Scaling => self.not_scaled(&cluster, &run, NOT_BEGUN).await,
             Status::Deleting => {
                 let how = DeleteOptions::default();
-                self.start_delete(cluster.name(), Some(&cluster), &run, how, by).await
+                self.start_delete(cluster.name(), Ok(&cluster), &run, how, by).await
             }
             Status::Active | Status::Error => Ok(()),
         }

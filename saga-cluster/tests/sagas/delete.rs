@@ -179,3 +179,16 @@ async fn the_name_can_be_used_again() {
     let _service = world.with_cluster().await;
     assert_ne!(world.record().await.unwrap().id, first);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_goes_by_force_only() {
+    let world = World::new();
+    let service = world.with_cluster().await;
+    world.records.damage();
+    let refused = service.delete(&demo(), GENTLY, ada()).await;
+    assert!(matches!(refused, Err(ServiceError::Repository(_))), "{refused:?}");
+    assert_eq!(world.machines(), BEFORE);
+    let forced = end(&service.delete(&demo(), FORCE, ada()).await.unwrap()).await;
+    assert_eq!((forced.verdict, forced.status), (Verdict::Done, None));
+    world.assert_gone(&service).await;
+}

@@ -1,6 +1,7 @@
 //! The sagas through the service, on engines, plugins and repositories that fail on demand.
 
 mod accidents;
+mod bad_plugins;
 mod changed_mind;
 mod crash;
 mod create;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use saga_cluster::model::Cluster;
 use saga_cluster::repository::ClusterRepository;
 use saga_cluster::service::Verdict;
-use saga_cluster::testing::{How, On};
+use saga_cluster::testing::{How, On, When};
 use tokio::time::Instant;
 
 use crate::world::*;
@@ -89,4 +89,27 @@ async fn an_error_does_not_hide_that_it_is_gone() {
     assert_eq!(end.verdict, Verdict::RolledBack);
     assert!(end.reason.contains("record is gone"), "{}", end.reason);
     world.assert_gone(&service).await;
+}
+
+/// What was decommissioned is destroyed all the same; the new nodes do not wait for that.
+#[tokio::test(start_paused = true)]
+async fn while_a_termination_waits() {
+    let world = World::new();
+    let service = world.with_cluster().await;
+    world.faults.inject(On::Destroy, When::NodeFirst("w-3".parse().unwrap(), 3), How::HangBefore);
+    let scale = service.scale(&demo(), both_ways(), ada()).await.unwrap();
+    world.faults.until_something_hangs().await;
+    world.records.remove(&demo()).await.unwrap();
+    let since = Instant::now();
+    in_time(async {
+        while world.machines().iter().any(|name| name == "x-2" || name == "x-3") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    assert!(since.elapsed() < PROMPTLY, "{:?}", since.elapsed());
+    let end = end(&scale).await;
+    assert_eq!((end.verdict, end.status), (Verdict::RolledBack, None));
+    assert_eq!(world.machines(), ["w-1", "x-1"]);
+    world.assert_deletable(&service).await;
 }

@@ -204,3 +204,23 @@ async fn a_record_that_names_no_run_is_settled_too() {
         assert_eq!(settled(&world, &service).await, expected);
     }
 }
+
+/// A repository that does not answer is one that failed, for the finalizer and for whoever asks.
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_hangs_or_panics_is_got_over() {
+    for how in [How::HangBefore, How::HangAfter, How::Panic] {
+        let world = World::new();
+        let service = world.service().await;
+        writes(&world, On::InsertRecord, 0, 1, how);
+        writes(&world, On::UpdateRecord, 0, 3, how);
+        let made = end(&service.create(spec(), ada()).await.unwrap()).await;
+        assert_eq!((made.verdict, made.status), (Verdict::Done, Some(Status::Active)), "{how:?}: {}", made.reason);
+        // The finalizer's.
+        writes(&world, On::UpdateRecord, 2, 3, how);
+        let scaled = end(&service.scale(&demo(), both_ways(), ada()).await.unwrap()).await;
+        assert_eq!((scaled.verdict, scaled.status), (Verdict::Done, Some(Status::Active)), "{how:?}");
+        writes(&world, On::UpdateRecord, 0, 2, how);
+        writes(&world, On::RemoveRecord, 0, 2, how);
+        world.assert_deletable(&service).await;
+    }
+}

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use saga_cluster::model::{Cluster, ClusterName, ClusterSpec, GroupName, NodeName, ScaleRequest, Status};
+use saga_cluster::plugin::Plugin;
 use saga_cluster::repository::{ClusterRepository, Listing, MemoryRepository, RepositoryError};
 use saga_cluster::service::{Actor, DeleteOptions, Operation, OperationEnd, Service, ServiceError, Verdict};
 use saga_cluster::testing::{
@@ -28,9 +30,16 @@ pub(crate) const EVERY_WAY: [How; 8] = [
 /// Longer, in the tests' own time, than anything may take.
 const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Records that outlive the service.
+/// Records that outlive the service, and can be damaged.
 #[derive(Clone, Default)]
-pub(crate) struct Records(Arc<MemoryRepository>);
+pub(crate) struct Records(Arc<MemoryRepository>, Arc<AtomicBool>);
+
+impl Records {
+    /// From now on no record can be read.
+    pub(crate) fn damage(&self) {
+        self.1.store(true, Ordering::SeqCst);
+    }
+}
 
 #[async_trait]
 impl ClusterRepository for Records {
@@ -38,7 +47,12 @@ impl ClusterRepository for Records {
         self.0.insert(cluster).await
     }
     async fn get(&self, name: &ClusterName) -> Result<Option<Cluster>, RepositoryError> {
-        self.0.get(name).await
+        match self.0.get(name).await? {
+            Some(_) if self.1.load(Ordering::SeqCst) => {
+                Err(RepositoryError::Unreadable { name: name.to_string(), source: "damaged".into() })
+            }
+            found => Ok(found),
+        }
     }
     async fn list(&self) -> Result<Listing, RepositoryError> {
         self.0.list().await
@@ -72,10 +86,15 @@ impl World {
 
     /// A service in this world.
     pub(crate) async fn service(&self) -> Service {
+        self.service_with(self.plugin.clone()).await
+    }
+
+    /// A service in this world, with a plugin of its own.
+    pub(crate) async fn service_with(&self, plugin: impl Plugin) -> Service {
         let faults = || self.faults.clone();
         Service::builder(self.store.clone(), FaultyRepository::new(self.records.clone(), faults()))
             .engine("fake", FaultyEngine::new(self.engine.clone(), faults()))
-            .plugin("fake", FaultyPlugin::new(self.plugin.clone(), faults()))
+            .plugin("fake", FaultyPlugin::new(plugin, faults()))
             .start()
             .await
             .unwrap()

@@ -1,0 +1,213 @@
+//! What can be asked for on the command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::change::{Change, NewGroup};
+use crate::model::ClusterName;
+use crate::node::NodeArgs;
+
+// Lines of at most 80 columns: what comes after the options is not broken by the library.
+macro_rules! examples {
+    () => {
+        "\
+Examples:
+  saga-cluster demo                        watch it happen, on this computer
+  saga-cluster create store.toml           create the cluster of a file
+  saga-cluster scale store east=+2 west=3  two more in one group, three in another
+  saga-cluster show store                  how it is, why, and what is allowed
+  saga-cluster delete store                end it, whatever else is going on
+
+A spec is a TOML file:
+  name = \"store\"
+  plugin = \"blocks\"
+  engine = \"process\"
+
+  [[groups]]
+  name = \"east\"
+  count = 3
+"
+    };
+}
+
+const AFTER_HELP: &str = concat!(
+    examples!(),
+    "
+`saga-cluster help COMMAND` tells more of a command. `saga-cluster --help` also
+tells what becomes of unfinished operations, of several commands at once and of
+Ctrl-C, and what the exit codes mean."
+);
+
+const AFTER_LONG_HELP: &str = concat!(
+    examples!(),
+    "
+Unfinished operations:
+  Each operation is journaled before it acts. If this program is killed in the
+  middle of one, the next command takes it up, says so, and does not leave
+  before it has come to an end: `list`, `show` and `history` finish it first and
+  answer then. With --no-wait they answer at once and leave it for the next
+  command.
+
+Several commands at once:
+  One process holds the data directory. A command that finds it held passes its
+  request on through `control.sock` in that directory, and prints what comes
+  back as its own. So a cluster can be deleted from a second terminal while it
+  is being created in the first. The process that holds the data stays until all
+  that it was asked for has ended.
+
+Ctrl-C:
+  The first one parks what is going on: the next command takes it up. The second
+  one ends the program at once, which leaves nothing behind that the next
+  command does not find. If another process does the work, it goes on there.
+
+Exit codes:
+    0  done
+    1  an error; the message says what was touched
+    2  the command line or the spec is wrong; nothing was touched
+    3  the operation was undone or given up; the message says why
+    4  the operation halted or is stuck, or something is left: a person decides,
+       by `retry`, `abandon` or `delete`
+    5  the operation is not finished: it goes on when any command is run next
+  130  ended by a second Ctrl-C"
+);
+
+/// Creates, scales and deletes clusters of machines, without leaking a machine and without destroying data.
+#[derive(Debug, Parser)]
+#[command(name = "saga-cluster", version, max_term_width = 100)]
+#[command(after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP, subcommand_required = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) options: Options,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(super) struct Options {
+    /// Where clusters, journals and machines are kept. By default, where this platform keeps the data of programs
+    #[arg(long, global = true, value_name = "DIR", env = "SAGA_CLUSTER_DATA", hide_env_values = true)]
+    pub(super) data: Option<PathBuf>,
+
+    /// Print one JSON object per line, and nothing else, to standard output
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    /// Tell to standard error what is done. Twice: in detail
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    /// Who asks. Written into the journal
+    #[arg(long, global = true, value_name = "WHO", env = "USER", hide_env_values = true, default_value = "someone")]
+    pub(super) by: String,
+
+    /// Do not wait for operations that an earlier command left unfinished: leave them for the next one
+    #[arg(long, global = true)]
+    pub(super) no_wait: bool,
+
+    /// The program that is run for each machine, instead of this one. For tests of slow or broken machines
+    #[arg(long, global = true, hide = true, value_name = "FILE", env = "SAGA_CLUSTER_NODE_PROGRAM")]
+    pub(super) node_program: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create the cluster that a TOML file describes
+    ///
+    /// If anything fails, every machine that was made is killed, and the cluster is left in Error with the reason, so
+    /// that its name stays taken until it is deleted.
+    #[command(after_help = "Example:\n  saga-cluster create store.toml")]
+    Create {
+        /// The file. `-` reads standard input
+        #[arg(value_name = "SPEC.toml")]
+        spec: PathBuf,
+    },
+
+    /// Change the number of machines of groups, up and down at once
+    ///
+    /// Machines that leave are emptied first, and only then killed. If emptying one fails, or starting a new one, the
+    /// cluster is in Error and no machine is killed: one of them might hold data. If making a new one fails, the new
+    /// ones are killed, those that were emptied go all the same, and the cluster serves on.
+    #[command(
+        after_help = "Examples:\n  saga-cluster scale store east=5\n  saga-cluster scale store east=+2 west=-1\n  \
+                            saga-cluster scale store --new-group north=3"
+    )]
+    Scale {
+        /// Which cluster
+        name: ClusterName,
+        /// A group and the number of machines that it should have (east=5), or how many more or fewer (east=+2, east=-1)
+        #[arg(value_name = "GROUP=COUNT", required_unless_present = "new_groups")]
+        changes: Vec<Change>,
+        /// Add a group of so many machines
+        #[arg(long = "new-group", value_name = "GROUP=COUNT")]
+        new_groups: Vec<NewGroup>,
+    },
+
+    /// Delete a cluster, in whatever state it is, with all that it holds
+    ///
+    /// What is going on with it is cancelled and undone first. Every machine that carries the cluster's tag is killed,
+    /// whether or not the record knows of it.
+    #[command(after_help = "Example:\n  saga-cluster delete store")]
+    Delete {
+        /// Which cluster
+        name: ClusterName,
+        /// Give up on machines that will not die, and print what is left
+        #[arg(long)]
+        force: bool,
+    },
+
+    /// List the clusters
+    List,
+
+    /// Show one cluster: its machines, why it is as it is, and what is allowed now
+    Show {
+        /// Which cluster
+        name: ClusterName,
+    },
+
+    /// Tell what was done to a cluster, when, by whom, and how it ended
+    History {
+        /// Which cluster
+        name: ClusterName,
+    },
+
+    /// Try again what an operation rests at
+    ///
+    /// A halted operation does the stage again and goes on from there; a stuck one tries again to clean up.
+    Retry {
+        /// Which cluster
+        name: ClusterName,
+        /// Why now. Written into the journal
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+
+    /// Give up an operation that rests, as it stands
+    ///
+    /// Nothing is undone and nothing is killed. What is left behind is printed.
+    Abandon {
+        /// Which cluster
+        name: ClusterName,
+        /// Why. Written into the journal
+        #[arg(long)]
+        reason: String,
+    },
+
+    /// See it all happen: create, scale, failures, kill -9, delete; and the proof that nothing is left or lost
+    ///
+    /// The machines are processes of this computer, in a temporary directory (or --data). It takes less than a minute.
+    Demo {
+        /// Leave the cluster as it is before it would be deleted, to look around
+        #[arg(long)]
+        keep: bool,
+        /// Do not pause for reading
+        #[arg(long)]
+        fast: bool,
+    },
+
+    /// Run one node. The process engine starts it; people don't
+    #[command(hide = true)]
+    Node(NodeArgs),
+}

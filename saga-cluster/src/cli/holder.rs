@@ -1,0 +1,175 @@
+//! Being the process that holds the data.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::join_all;
+use saga_core::store::{RunStatus, SledStore, StoreError};
+use tokio::sync::mpsc::Sender;
+use tokio::task::spawn_blocking;
+
+use super::control::{Call, Server};
+use super::desk::Desk;
+use super::excuse::excuse;
+use super::paths::DataDir;
+use super::reply::{About, Reply};
+use super::trouble::{Exit, Trouble, chain};
+use crate::engine::{Engine, ProcessEngine};
+use crate::model::Timestamp;
+use crate::plugin::{BlocksPlugin, Plugin};
+use crate::repository::{RepositoryError, SledRepository};
+use crate::service::{Operation, Service};
+
+/// How long what is in flight may take when the program is told to stop.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// The kind of engine that this program has.
+pub(super) const ENGINE: &str = "process";
+
+/// The engine of this program: its machines are processes of this computer.
+pub(super) fn process_engine(data: &DataDir, program: Option<PathBuf>) -> Result<ProcessEngine, Trouble> {
+    let program = match program {
+        Some(program) => program,
+        None => std::env::current_exe()
+            .map_err(|error| Trouble::new(format!("this program cannot find its own file: {error}")).untouched())?,
+    };
+    ProcessEngine::new(data.machines(), program).map_err(|error| Trouble::new(chain(&error)).untouched())
+}
+
+/// Opens the stores and starts the service, which takes up all that is unfinished. The caller holds the lock.
+pub(super) async fn open(data: &DataDir, engine: impl Engine, plugin: impl Plugin) -> Result<Service, Trouble> {
+    let (journal, records) = (data.journal(), data.records());
+    let opened = spawn_blocking(move || {
+        let store = SledStore::open(journal).map_err(|error| store_trouble(&error))?;
+        let repository = SledRepository::open(records).map_err(|error| repository_trouble(&error))?;
+        Ok((store, repository))
+    });
+    let (store, repository) = opened.await.map_err(|error| Trouble::new(error.to_string()))??;
+    let builder = Service::builder(store, repository).engine(ENGINE, engine).plugin(BlocksPlugin::KIND, plugin);
+    builder.start().await.map_err(|error| {
+        Trouble::new(format!("the service cannot be started: {}", chain(&error)))
+            .state("nothing was taken up; what is journaled stays as it is")
+    })
+}
+
+fn store_trouble(error: &StoreError) -> Trouble {
+    Trouble::new(format!("the journal cannot be opened: {}", chain(error)))
+        .untouched()
+        .next("if another program uses it, end that; otherwise look at the disk, and try again")
+}
+
+fn repository_trouble(error: &RepositoryError) -> Trouble {
+    Trouble::new(format!("the records cannot be opened: {}", chain(error)))
+        .untouched()
+        .next("if another program uses them, end that; otherwise look at the disk, and try again")
+}
+
+/// The service, the socket, and what was found unfinished.
+pub(super) struct Holder {
+    service: Service,
+    desk: Desk,
+    server: Option<Server>,
+    unfinished: Vec<Operation>,
+    screen: Sender<Reply>,
+    /// From when on it is told what the unfinished operations do.
+    since: Timestamp,
+}
+
+impl Holder {
+    /// Begins to listen to others, and looks what was taken up. `since` is when the service began to start.
+    pub(super) async fn new(data: &DataDir, service: Service, since: Timestamp, screen: Sender<Reply>) -> Self {
+        let desk = Desk::new(service.clone(), screen.clone());
+        let server = match Server::open(&data.socket(), desk.clone()) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                let path = data.socket();
+                let text = format!("other commands cannot reach this one: {} cannot be made: {error}", path.display());
+                let _ = screen.send(Reply::note(text)).await;
+                None
+            }
+        };
+        let unfinished = unfinished(&service, &screen).await;
+        Self { service, desk, server, unfinished, screen, since }
+    }
+
+    /// The service itself.
+    pub(super) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Where requests are answered.
+    pub(super) fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
+    /// Does what is asked for, and finishes what was taken up, unless told not to wait for it.
+    pub(super) async fn work(&self, call: Call, wait: bool) -> Exit {
+        for operation in &self.unfinished {
+            let _ = self.screen.send(Reply::Resuming { about: About::from(operation) }).await;
+        }
+        if !wait {
+            if !self.unfinished.is_empty() {
+                let text = "--no-wait: what is not finished when this command ends is left for the next one";
+                let _ = self.screen.send(Reply::note(text)).await;
+            }
+            return self.desk.act(call, &self.screen).await;
+        }
+        let resumed =
+            join_all(self.unfinished.iter().map(|operation| self.desk.follow(operation, self.since, &self.screen)));
+        if call.request.is_question() {
+            // What is told is how things are once nothing moves any more.
+            resumed.await;
+            self.desk.act(call, &self.screen).await
+        } else {
+            tokio::join!(self.desk.act(call, &self.screen), resumed).0
+        }
+    }
+
+    /// Waits for what others have asked for.
+    pub(super) async fn serve_others(&self) {
+        let Some(server) = &self.server else { return };
+        // A question is answered in no time; that need not be told.
+        if tokio::time::timeout(Duration::from_millis(300), server.idle()).await.is_err() {
+            let others = server.conversations();
+            let text =
+                format!("done here; staying for {others} request(s) of other processes, as this one holds the data");
+            let _ = self.screen.send(Reply::note(text)).await;
+            server.idle().await;
+        }
+    }
+
+    /// Parks all that is unfinished.
+    pub(super) async fn park(&self, grace: Duration) -> Result<(), Trouble> {
+        match self.service.shutdown(grace).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(excuse(error, None, &self.service).await),
+        }
+    }
+
+    /// Turns away whoever comes now, and waits for those that are inside.
+    pub(super) async fn close(&self) {
+        if let Some(server) = &self.server {
+            server.close().await;
+        }
+    }
+}
+
+/// The operations that go on; not those that rest and wait for a person.
+async fn unfinished(service: &Service, screen: &Sender<Reply>) -> Vec<Operation> {
+    let mut unfinished = Vec::new();
+    match service.operations().await {
+        Ok(operations) => {
+            for operation in operations {
+                let run = service.show(&operation.cluster).await.ok().and_then(|report| report.run);
+                if run.is_none_or(|run| run.run != operation.run || run.status == RunStatus::Running) {
+                    unfinished.push(operation);
+                }
+            }
+        }
+        Err(error) => {
+            let text = format!("it cannot be told what is unfinished: {}", chain(&error));
+            let _ = screen.send(Reply::note(text)).await;
+        }
+    }
+    unfinished
+}

@@ -1,0 +1,101 @@
+//! The command line: what `saga-cluster` does.
+//!
+//! [`args`] reads what is asked for and [`session`] does it: in this process, if it gets hold of the data directory
+//! ([`holder`]), or else by asking the process that has it ([`control`]). Either way a request is a [`request::Request`],
+//! what is told is a stream of [`reply::Reply`]s, and [`render`] shows them. [`demo`] shows it all.
+
+mod args;
+mod change;
+mod control;
+mod demo;
+mod desk;
+mod excuse;
+mod hold;
+mod holder;
+mod interrupt;
+mod paths;
+mod render;
+mod reply;
+mod request;
+mod session;
+mod similar;
+mod spec_file;
+mod trouble;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use self::args::{Cli, Command, Options};
+use self::reply::Reply;
+use self::request::Request;
+use self::trouble::{Exit, Trouble};
+use crate::node::{self, NodeArgs};
+
+/// Runs the program: reads the command line of the process, does what it says, and tells how the process should end.
+pub fn main() -> ExitCode {
+    let Cli { options, command } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no thread can be started: {error}");
+            return Exit::Error.into();
+        }
+    };
+    // A machine is no command: it prints into a log, and is never told to be quiet.
+    if let Command::Node(args) = command {
+        return runtime.block_on(run_node(args)).into();
+    }
+    trace(options.verbose);
+    let exit = runtime.block_on(run(&options, command));
+    // What still hangs on a thread is as safe as after a kill, and nobody should wait for it.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+async fn run(options: &Options, command: Command) -> Exit {
+    let request = match command {
+        Command::Demo { keep, fast } => return demo::run(options, keep, fast).await,
+        Command::Node(args) => return run_node(args).await,
+        command => read(command),
+    };
+    match request {
+        Ok(request) => session::run(options, request, render::screen(options)).await,
+        Err(trouble) => {
+            let exit = trouble.exit;
+            render::screen(options).show(&Reply::Error(trouble));
+            exit
+        }
+    }
+}
+
+async fn run_node(args: NodeArgs) -> Exit {
+    let Err(error) = node::run(args).await;
+    eprintln!("{error}");
+    Exit::Error
+}
+
+fn read(command: Command) -> Result<Request, Trouble> {
+    Ok(match command {
+        Command::Create { spec } => Request::Create { spec: Box::new(spec_file::read(&spec)?) },
+        Command::Scale { name, changes, new_groups } => Request::Scale { name, changes, new_groups },
+        Command::Delete { name, force } => Request::Delete { name, force },
+        Command::Show { name } => Request::Show { name },
+        Command::History { name } => Request::History { name },
+        Command::Retry { name, reason } => Request::Retry { name, reason },
+        Command::Abandon { name, reason } => Request::Abandon { name, reason },
+        Command::List | Command::Demo { .. } | Command::Node(_) => Request::List,
+    })
+}
+
+/// Tells to standard error what goes on inside. `RUST_LOG` has the last word.
+fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => "off",
+        1 => "saga_cluster=info,saga_core=info",
+        _ => "saga_cluster=debug,saga_core=debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,86 @@
+//! What is told in answer to a request: to the screen, and through the control socket. With `--json`, each of these is a
+//! line.
+
+use saga_core::RunId;
+use serde::{Deserialize, Serialize};
+
+use super::trouble::Trouble;
+use crate::model::ClusterName;
+use crate::service::{ClusterReport, HistoryEntry, Listing, Operation, OperationEnd, OperationKind, Progress};
+
+/// Which operation something is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct About {
+    /// Its run.
+    pub(super) run: RunId,
+    /// Its cluster.
+    pub(super) cluster: ClusterName,
+    /// What it does.
+    pub(super) kind: OperationKind,
+}
+
+impl From<&Operation> for About {
+    fn from(operation: &Operation) -> Self {
+        Self { run: operation.run.clone(), cluster: operation.cluster.clone(), kind: operation.kind }
+    }
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Reply {
+    /// An operation that an earlier process left unfinished was taken up.
+    Resuming {
+        /// Which.
+        #[serde(flatten)]
+        about: About,
+    },
+    /// An operation began.
+    Began {
+        /// Which.
+        #[serde(flatten)]
+        about: About,
+    },
+    /// An operation got on.
+    Progress {
+        /// Which.
+        #[serde(flatten)]
+        about: About,
+        /// How.
+        #[serde(flatten)]
+        progress: Progress,
+    },
+    /// An operation ended, or came to rest.
+    End {
+        /// Its run.
+        run: RunId,
+        /// How.
+        #[serde(flatten)]
+        end: OperationEnd,
+    },
+    /// All clusters.
+    List(Listing),
+    /// One cluster.
+    Report(Box<ClusterReport>),
+    /// The past of one cluster.
+    History {
+        /// Which.
+        cluster: ClusterName,
+        /// What happened to it.
+        entries: Vec<HistoryEntry>,
+    },
+    /// Something worth knowing.
+    Note {
+        /// What.
+        text: String,
+    },
+    /// The request was not done.
+    Error(Trouble),
+}
+
+impl Reply {
+    /// Something worth knowing.
+    pub(super) fn note(text: impl Into<String>) -> Self {
+        Self::Note { text: text.into() }
+    }
+}

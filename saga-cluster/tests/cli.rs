@@ -1,0 +1,15 @@
+//! The command, run as its users run it: as a process, in a directory of its own.
+
+#[path = "cli/support.rs"]
+mod support;
+
+#[path = "cli/basics.rs"]
+mod basics;
+#[path = "cli/demo.rs"]
+mod demo;
+#[path = "cli/interrupted.rs"]
+mod interrupted;
+#[path = "cli/mistakes.rs"]
+mod mistakes;
+#[path = "cli/two.rs"]
+mod two;

@@ -1,0 +1,222 @@
+//! A place to run the command in, whose processes end with it even if the test fails.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+pub(crate) const SPEC: &str = "name = 'store'\nplugin = 'blocks'\nengine = 'process'\n\n\
+                               [[groups]]\nname = 'east'\ncount = 2\n\n[[groups]]\nname = 'west'\ncount = 1\n";
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Polls until something is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "it took too long until {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A directory with a data directory in it.
+pub(crate) struct Place {
+    root: tempfile::TempDir,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// Its exit code; `None` if it was killed.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Done {
+    /// Checks the exit code, and shows all if it is another.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n---\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Every line of the output, as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    }
+
+    /// The lines of one type.
+    #[track_caller]
+    pub(crate) fn of_type(&self, kind: &str) -> Vec<Value> {
+        self.json().into_iter().filter(|line| line["type"] == kind).collect()
+    }
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let place = Self { root: tempfile::tempdir().unwrap() };
+        std::fs::write(place.spec(), SPEC).unwrap();
+        place
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.root.path().canonicalize().unwrap()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    pub(crate) fn spec(&self) -> PathBuf {
+        self.path().join("store.toml")
+    }
+
+    /// A file with that text.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_saga-cluster"));
+        command.args(args).env("SAGA_CLUSTER_DATA", self.data()).env("USER", "tester").env_remove("RUST_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Done {
+        self.start(args).wait()
+    }
+
+    /// Runs `create` with the spec.
+    pub(crate) fn create(&self) -> Done {
+        self.run(&["create", self.spec().to_str().unwrap()])
+    }
+
+    /// Starts a command.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        Running::new(&mut self.command(args))
+    }
+
+    /// Starts `create` with machines that do not begin to work before the gate is [opened](Self::open_gate).
+    pub(crate) fn start_slow_create(&self) -> Running {
+        let script = format!(
+            "#!/bin/sh\nwhile [ ! -e '{gate}' ]; do [ -d '{root}' ] || exit 1; sleep 0.02; done\nexec '{program}' \"$@\"\n",
+            gate = self.gate().display(),
+            root = self.path().display(),
+            program = env!("CARGO_BIN_EXE_saga-cluster"),
+        );
+        let program = self.file("slow-node", &script);
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let spec = self.spec();
+        let mut command = self.command(&["create", spec.to_str().unwrap()]);
+        let running = Running::new(command.env("SAGA_CLUSTER_NODE_PROGRAM", program));
+        until("all machines have a process", || self.processes() >= 3);
+        running
+    }
+
+    fn gate(&self) -> PathBuf {
+        self.path().join("gate")
+    }
+
+    pub(crate) fn open_gate(&self) {
+        std::fs::write(self.gate(), "").unwrap();
+    }
+
+    /// How many processes have a machine's directory on their command line.
+    pub(crate) fn processes(&self) -> usize {
+        processes_in(&self.data().join("machines"))
+    }
+
+    /// What `list` says of the one cluster: its status, and nothing is waited for.
+    pub(crate) fn status(&self) -> Option<String> {
+        let done = self.run(&["list", "--json", "--no-wait"]).expect(0);
+        Some(done.of_type("cluster").first()?["status"].as_str()?.to_owned())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let path = self.path();
+        // A node whose directory is gone ends by itself. The removal is repeated while somebody writes into it.
+        let started = Instant::now();
+        while std::fs::remove_dir_all(&path).is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound)
+            || processes_in(&path) > 0
+        {
+            assert!(started.elapsed() < Duration::from_secs(20), "a process outlived its directory");
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// How many processes name something in that directory on their command line.
+pub(crate) fn processes_in(root: &Path) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let names_it =
+        |line: &Vec<u8>| String::from_utf8_lossy(line).split('\0').any(|arg| Path::new(arg).starts_with(root));
+    lines.filter(names_it).count()
+}
+
+/// A command that runs, and is killed if the test forgets it.
+pub(crate) struct Running {
+    child: Child,
+    reading: Option<(JoinHandle<String>, JoinHandle<String>)>,
+}
+
+impl Running {
+    fn new(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        Self { child, reading: Some((read(stdout), read(stderr))) }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end, within bounds.
+    pub(crate) fn wait(mut self) -> Done {
+        until("the command ends", || !self.is_running());
+        let status = self.child.wait().unwrap();
+        let (stdout, stderr) = self.reading.take().unwrap();
+        assert!(status.signal().is_none_or(|signal| signal == 9), "{status}");
+        Done { code: status.code(), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        from.read_to_string(&mut text).unwrap();
+        text
+    })
+}
