@@ -3,7 +3,7 @@
 //! | saga | steps |
 //! |---|---|
 //! | create | `prepare` → `create` (killed if anything fails) → `admit` → `configure` → `start` |
-//! | scale | `decommission` (halts) → `terminate` (finished) and `prepare` → `create` (killed) → `admit`, then `configure` → `start` (both halt) |
+//! | scale | `decommission` (halts) → `terminate` (finished) and `create` (killed) → `admit`; then `configure` → `start` (halt) |
 //! | delete | `find` → `destroy` → `sweep` → `remove` |
 //!
 //! Error handling is at the top, in the shape of these sagas: no step asks whether its cluster still exists. Two things
