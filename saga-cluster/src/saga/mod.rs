@@ -41,3 +41,6 @@ pub(crate) mod phase {
     pub(crate) const SWEEP: &str = "sweep";
     pub(crate) const REMOVE: &str = "remove";
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,15 @@ use crate::model::{Cluster, ClusterName, KindName, Status};
 use crate::repository::RepositoryError;
 use crate::saga::order::DeleteOrder;
 
+/// What a delete found in the repository.
+#[derive(Clone, Copy)]
+pub(super) enum Found<'a> {
+    Record(&'a Cluster),
+    /// A record that this build cannot read.
+    Unreadable,
+    Nothing,
+}
+
 impl Inner {
     pub(super) async fn delete(
         self: Arc<Self>,
@@ -62,7 +71,12 @@ impl Inner {
                 marked?
             }
         };
-        match self.start_delete(&name, record.as_ref().ok_or(unreadable), &run, how, by).await {
+        let found = match &record {
+            Some(cluster) => Found::Record(cluster),
+            None if unreadable => Found::Unreadable,
+            None => Found::Nothing,
+        };
+        match self.start_delete(&name, found, &run, how, by).await {
             Ok(()) => Ok((run, OperationKind::Delete)),
             Err(error) => {
                 self.look_after(&name);
@@ -72,21 +86,24 @@ impl Inner {
     }
 
     /// Starts the delete that the record names, once nothing else works on the cluster. A delete that cannot be started
-    /// is told in the record: it is never left as one that goes on. Where there is no record, `record` says whether that
-    /// is because it cannot be read.
+    /// is told in the record: it is never left as one that goes on.
     pub(super) async fn start_delete(
         &self,
         name: &ClusterName,
-        record: Result<&Cluster, bool>,
+        found: Found<'_>,
         run: &RunId,
         how: DeleteOptions,
         by: Actor,
     ) -> Result<(), ServiceError> {
+        let record = match found {
+            Found::Record(cluster) => Some(cluster),
+            Found::Unreadable | Found::Nothing => None,
+        };
         let order = DeleteOrder {
             name: name.clone(),
-            id: record.ok().map(|cluster| cluster.id.clone()),
-            unreadable: record.is_err_and(|unreadable| unreadable),
-            engines: record.map_or_else(|_| self.all_engines(), |cluster| vec![cluster.spec.engine.clone()]),
+            id: record.map(|cluster| cluster.id.clone()),
+            unreadable: matches!(found, Found::Unreadable),
+            engines: record.map_or_else(|| self.all_engines(), |cluster| vec![cluster.spec.engine.clone()]),
             force: how.force,
             by,
         };
@@ -94,7 +111,7 @@ impl Inner {
             Ok(()) => return Ok(()),
             Err(failed) => failed,
         };
-        if !may_go_on && let Ok(cluster) = record {
+        if !may_go_on && let Some(cluster) = record {
             self.not_deleted(cluster, run, &error).await?;
         }
         Err(error)

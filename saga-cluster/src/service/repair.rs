@@ -8,6 +8,7 @@ use saga_core::{Actor, Payload, RunId};
 use tracing::info;
 
 use super::inner::{Inner, kind};
+use super::remove::Found;
 use super::{DeleteOptions, OperationKind, ServiceError};
 use crate::model::{Cluster, ClusterName, Status};
 use crate::saga::settle;
@@ -57,7 +58,7 @@ impl Inner {
             Status::Scaling => self.not_scaled(&cluster, &run, NOT_BEGUN).await,
             Status::Deleting => {
                 let how = DeleteOptions::default();
-                self.start_delete(cluster.name(), Ok(&cluster), &run, how, by).await
+                self.start_delete(cluster.name(), Found::Record(&cluster), &run, how, by).await
             }
             Status::Active | Status::Error => Ok(()),
         }

@@ -66,7 +66,7 @@ pub(crate) struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: killed {} append {:2}, then {}", self.asked, self.moment, self.append, self.then)
+        write!(f, "{}: killed {} append {}, then {}", self.asked, self.moment, self.append, self.then)
     }
 }
 

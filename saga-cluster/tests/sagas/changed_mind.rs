@@ -43,6 +43,22 @@ async fn while_a_scale_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_repository_hangs() {
+    for how in [How::HangBefore, How::HangAfter] {
+        // The first change admits the nodes of a create, the second is the finalizer's.
+        for skip in [0, 1] {
+            let world = World::new();
+            let service = world.service().await;
+            writes(&world, On::UpdateRecord, skip, 1, how);
+            let create = service.create(spec(), ada()).await.unwrap();
+            world.faults.until_something_hangs().await;
+            world.assert_deletable(&service).await;
+            assert!(!end(&create).await.verdict.is_resting());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_a_termination_hangs_for_ever() {
     for how in [How::HangBefore, How::HangAfter] {
         let world = World::new();

@@ -18,6 +18,7 @@ enum Scenario {
     RetriedScale,
     Delete,
     DeleteOfHanging,
+    DeleteOfScaling,
 }
 
 use Scenario::*;
@@ -40,6 +41,11 @@ impl Scenario {
             DeleteOfHanging => {
                 always(world, On::Configure, How::HangBefore);
                 service.create(spec(), ada()).await.unwrap();
+                world.faults.until_something_hangs().await;
+            }
+            DeleteOfScaling => {
+                always(world, On::Decommission, How::HangBefore);
+                service.scale(&demo(), both_ways(), ada()).await.unwrap();
                 world.faults.until_something_hangs().await;
             }
             _ => {}
@@ -65,7 +71,7 @@ impl Scenario {
             Create | FailedCreate => service.create(spec(), ada()).await,
             Scale | FailedScale | HaltedScale => service.scale(&demo(), both_ways(), ada()).await,
             RetriedScale => service.retry(&demo(), ada()).await,
-            Delete | DeleteOfHanging => service.delete(&demo(), Default::default(), ada()).await,
+            Delete | DeleteOfHanging | DeleteOfScaling => service.delete(&demo(), Default::default(), ada()).await,
         };
         if let Ok(operation) = begun {
             let _ = operation.end().await;
@@ -80,7 +86,7 @@ impl Scenario {
             Scale | RetriedScale => Some((Status::Active, &AFTER)),
             FailedScale => Some((Status::Active, &["w-1", "x-1"])),
             HaltedScale => Some((Status::Error, &AFTER)),
-            Delete | DeleteOfHanging => None,
+            Delete | DeleteOfHanging | DeleteOfScaling => None,
         }
     }
 }
@@ -122,7 +128,7 @@ async fn crashed(scenario: Scenario, k: u64, before: bool) -> Option<(World, Ser
     let died = faults.has_crashed();
     drop(service);
     // What was to hang for ever did so in the process that died.
-    if scenario == DeleteOfHanging {
+    if matches!(scenario, DeleteOfHanging | DeleteOfScaling) {
         world.faults.clear();
     }
     world.reopen();
@@ -208,6 +214,7 @@ scenarios! {
     retried_scale: RetriedScale,
     delete: Delete,
     delete_of_hanging: DeleteOfHanging,
+    delete_of_scaling: DeleteOfScaling,
 }
 
 /// A crash in a recovery is a crash like any other.

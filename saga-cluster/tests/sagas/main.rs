@@ -6,6 +6,7 @@ mod changed_mind;
 mod crash;
 mod create;
 mod delete;
+mod durable;
 mod scale;
 mod told;
 mod vanish;

@@ -113,3 +113,25 @@ async fn while_a_termination_waits() {
     assert_eq!(world.machines(), ["w-1", "x-1"]);
     world.assert_deletable(&service).await;
 }
+
+/// A run that rests does not wait for anything; whoever moves it on, or deletes, finds out.
+#[tokio::test(start_paused = true)]
+async fn while_a_scale_rests() {
+    for on in [On::Decommission, On::Start] {
+        for retry in [false, true] {
+            let world = World::new();
+            let service = world.with_cluster().await;
+            always(&world, on, How::FatalBefore);
+            let halted = end(&service.scale(&demo(), both_ways(), ada()).await.unwrap()).await;
+            assert_eq!(halted.verdict, Verdict::Halted);
+            world.records.remove(&demo()).await.unwrap();
+            world.faults.clear();
+            if retry {
+                let end = end(&service.retry(&demo(), ada()).await.unwrap()).await;
+                assert_eq!((end.verdict, end.status), (Verdict::RolledBack, None), "{on:?}");
+                assert!(world.machines().iter().all(|name| name != "x-2" && name != "x-3"), "{:?}", world.machines());
+            }
+            world.assert_deletable(&service).await;
+        }
+    }
+}
