@@ -102,10 +102,16 @@ impl Retry {
             return None;
         }
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
-        let full = (self.initial.as_secs_f64() * self.factor.powi(exponent)).min(self.cap.as_secs_f64());
-        let delay = Duration::from_secs_f64(full * (1.0 - self.jitter * sample.clamp(0.0, 1.0)));
+        let full = match self.initial.as_secs_f64() * self.factor.powi(exponent) {
+            // No delay stays none, however often it is doubled: 0 · ∞ is no number.
+            full if full.is_nan() => 0.0,
+            full => full.min(self.cap.as_secs_f64()),
+        };
+        let delay = full * (1.0 - self.jitter * sample.clamp(0.0, 1.0));
+        // The longest duration is no longer one after it was rounded to a float.
+        let delay = Duration::try_from_secs_f64(delay).unwrap_or(self.cap);
         match self.max_elapsed {
-            Some(most) if elapsed + delay > most => None,
+            Some(most) if elapsed.saturating_add(delay) > most => None,
             _ => Some(delay),
         }
     }
@@ -137,6 +143,14 @@ mod tests {
             Retry::forever().jitter(0.0).delay_after(u32::MAX, Duration::ZERO, 0.0),
             Some(Duration::from_secs(30))
         );
+    }
+
+    #[test]
+    fn the_longest_and_the_shortest_delays_neither_overflow_nor_turn_into_each_other() {
+        let patient = Retry::forever().jitter(0.0).cap(Duration::MAX).max_elapsed(Duration::MAX);
+        assert_eq!(patient.delay_after(500, Duration::MAX, 0.0), Some(Duration::MAX));
+        let hasty = Retry::forever().initial(Duration::ZERO);
+        assert_eq!(hasty.delay_after(5_000, Duration::ZERO, 0.0), Some(Duration::ZERO));
     }
 
     #[test]

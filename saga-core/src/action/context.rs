@@ -50,7 +50,8 @@ pub(crate) enum Role {
 pub(crate) trait Link: Send + Sync {
     /// Journals a checkpoint, and returns when it is durable.
     async fn checkpoint(&self, of: ItemRef, value: Payload) -> Result<(), StepError>;
-    /// Asks the guard. `false` is a certain no, which the run then already knows of.
+    /// Asks the guard, if this code is one whose waits end with the subject. `false` is a certain no, which the run then
+    /// already knows of.
     async fn subject_is_there(&self) -> bool;
 }
 
@@ -142,7 +143,8 @@ impl<App> Ctx<App> {
     ///
     /// # Errors
     ///
-    /// If the value has no JSON form, the run is no longer this worker's, or this is no action. Pass it on with `?`.
+    /// If the value has no JSON form, the attempt has ended, the run is no longer this worker's, or this is no action. Pass
+    /// it on with `?`.
     pub async fn checkpoint<T: Serialize + Sync + ?Sized>(&self, value: &T) -> Result<(), StepError> {
         let value = Payload::encode(value)?;
         if self.scope.role != Role::Action {
@@ -155,7 +157,7 @@ impl<App> Ctx<App> {
     }
 
     /// Resolves when the run is being aborted: the action should come to an end soon, and say by its error what it did.
-    /// Compensations and committed forward steps are shielded from this.
+    /// Compensations, probes and forward steps are shielded from this.
     pub async fn cancelled(&self) {
         self.scope.cancelled.cancelled().await;
     }
@@ -174,8 +176,8 @@ impl<App> Ctx<App> {
 
     /// Waits until `question` answers `Some`, asking every `interval`, for at most `timeout`: the one way to wait.
     ///
-    /// It ends early when the run is cancelled, or when the saga's guard says that the subject is gone; never as a
-    /// success.
+    /// It ends early when the run is being aborted, or when the saga's guard says that the subject is gone; never as a
+    /// success. What is shielded from an abort (a compensation, a probe, a forward step, the finalizer) waits on.
     ///
     /// ```
     /// use saga_core::{Ctx, StepError};
@@ -186,21 +188,25 @@ impl<App> Ctx<App> {
     ///     let every = Duration::from_secs(2);
     ///     Ok(ctx.poll(every, Duration::from_secs(300), async || Ok(ctx.address(&machine).await?)).await?)
     /// }
+    /// # let mut saga = saga_core::Saga::<Cloud, String>::builder("wait", 1);
+    /// # let machine = saga.input();
+    /// # saga.step("wait", machine, wait_for_address).nothing_to_undo();
     /// ```
+    ///
+    /// A question that changes what it captures is a closure that returns a future: `|| { asked += 1; async { … } }`.
     ///
     /// # Errors
     ///
     /// [`PollError::TimedOut`], [`PollError::Cancelled`], [`PollError::SubjectGone`], or the error of the question.
-    pub async fn poll<T, F>(&self, interval: Duration, timeout: Duration, question: F) -> Result<T, PollError>
+    pub async fn poll<T, F, Fut>(&self, interval: Duration, timeout: Duration, mut question: F) -> Result<T, PollError>
     where
-        F: AsyncFn() -> Result<Option<T>, StepError>,
+        // Not `AsyncFnMut`: of its futures the compiler cannot tell that they are `Send`, as those of actions must be.
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Option<T>, StepError>>,
     {
-        let shielded = matches!(self.scope.role, Role::Compensation | Role::Finalizer);
         let asking = async {
             loop {
-                // A compensation cleans up because the subject may be gone, so it is not asked for there.
-                if !shielded
-                    && let Some(link) = &self.scope.link
+                if let Some(link) = &self.scope.link
                     && !link.subject_is_there().await
                 {
                     return Err(PollError::SubjectGone);
@@ -214,7 +220,7 @@ impl<App> Ctx<App> {
         };
         tokio::select! {
             biased;
-            () = self.cancelled(), if !shielded => Err(PollError::Cancelled),
+            () = self.cancelled() => Err(PollError::Cancelled),
             answer = tokio::time::timeout(timeout, asking) => answer.unwrap_or(Err(PollError::TimedOut(timeout))),
         }
     }

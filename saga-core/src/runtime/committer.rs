@@ -3,13 +3,16 @@
 //! Batches are formed by load, not by timers: while one batch is being written the next one gathers, and a lone run
 //! never waits for company.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
+use crate::runtime::execute::panic_message;
 use crate::runtime::metrics;
 use crate::store::{Append, Refused, Store, StoreError};
 
@@ -61,7 +64,13 @@ async fn write_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedRecei
         let (batch, replies): (Vec<Append>, Vec<_>) =
             requests.drain(..).map(|request| (request.append, request.reply)).unzip();
         let started = Instant::now();
-        let answers = write(&*store, &batch).await;
+        let answers = match AssertUnwindSafe(write(&*store, &batch)).catch_unwind().await {
+            Ok(answers) => answers,
+            Err(panic) => {
+                let reason = format!("it panicked: {}", panic_message(&*panic));
+                failed_for_good(StoreError::Poisoned { reason }, batch.len())
+            }
+        };
         metrics::committed(started.elapsed(), batch.len());
         debug!(appends = batch.len(), micros = started.elapsed().as_micros(), "committed");
         for (reply, answer) in replies.into_iter().zip(answers) {
@@ -71,18 +80,30 @@ async fn write_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedRecei
     }
 }
 
+type Answer = Result<(), CommitError>;
+
+fn failed_for_good(failure: StoreError, appends: usize) -> Vec<Answer> {
+    error!(%failure, appends, "the store failed for good");
+    let failure = Arc::new(failure);
+    (0..appends).map(|_| Err(CommitError::Store(Arc::clone(&failure)))).collect()
+}
+
 /// Writes a batch, as often as it takes.
-async fn write(store: &dyn Store, batch: &[Append]) -> Vec<Result<(), CommitError>> {
+async fn write(store: &dyn Store, batch: &[Append]) -> Vec<Answer> {
     let mut delay = FIRST_DELAY;
     let mut in_doubt = false;
     loop {
         match store.append(batch).await {
+            Ok(answers) if answers.len() != batch.len() => {
+                let reason = format!("it gave {} answers to {} appends", answers.len(), batch.len());
+                return failed_for_good(StoreError::Poisoned { reason }, batch.len());
+            }
             Ok(answers) => {
                 let mut results = Vec::with_capacity(batch.len());
                 for (append, answer) in batch.iter().zip(answers) {
                     results.push(match answer {
                         Ok(()) => Ok(()),
-                        Err(_) if in_doubt && is_written(store, append).await => Ok(()),
+                        Err(refused) if in_doubt => settle(store, append, refused).await,
                         Err(refused) => Err(CommitError::Refused(refused)),
                     });
                 }
@@ -94,19 +115,40 @@ async fn write(store: &dyn Store, batch: &[Append]) -> Vec<Result<(), CommitErro
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(LONGEST_DELAY);
             }
-            Err(failure) => {
-                error!(%failure, appends = batch.len(), "the store failed for good");
-                let failure = Arc::new(failure);
-                return batch.iter().map(|_| Err(CommitError::Store(Arc::clone(&failure)))).collect();
-            }
+            Err(failure) => return failed_for_good(failure, batch.len()),
         }
     }
 }
 
-/// Whether an earlier try, whose answer was lost, wrote the append after all.
-async fn is_written(store: &dyn Store, append: &Append) -> bool {
-    match store.read(&append.run, append.expected, append.records.len()).await {
-        Ok(found) => found == append.records,
-        Err(_) => false,
+/// An append was refused that may have been refused because an earlier try, whose answer was lost, had written it.
+async fn settle(store: &dyn Store, append: &Append, refused: Refused) -> Answer {
+    // Whatever was written before: a writer whose claim has passed to another must stop.
+    if !matches!(refused, Refused::OutOfSequence { .. } | Refused::Exists { .. } | Refused::Ended { .. }) {
+        return Err(CommitError::Refused(refused));
     }
+    let mut delay = FIRST_DELAY;
+    loop {
+        match is_written(store, append).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(CommitError::Refused(refused)),
+            Err(failure) if failure.is_transient() => {
+                warn!(%failure, retry_in = ?delay, run = %append.run, "the store failed; the run waits until it works again");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(LONGEST_DELAY);
+            }
+            Err(failure) => return Err(CommitError::Store(Arc::new(failure))),
+        }
+    }
+}
+
+/// Whether this very append is in the journal.
+async fn is_written(store: &dyn Store, append: &Append) -> Result<bool, StoreError> {
+    if let Some(new) = &append.start {
+        // Two workers that start the same run in the same millisecond write the same records.
+        let owner = store.get(&append.run).await?.and_then(|summary| summary.owner);
+        if append.status.is_live() && owner.as_ref() != Some(&new.worker) {
+            return Ok(false);
+        }
+    }
+    Ok(store.read(&append.run, append.expected, append.records.len()).await? == append.records)
 }

@@ -1,6 +1,6 @@
 //! The driver of one run: observe, decide, commit, act.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -62,10 +62,61 @@ pub(crate) enum End {
     Failed(Arc<crate::store::StoreError>),
 }
 
-/// What waits for the events of a turn to be durable.
-enum Waiting {
+/// Something that was seen, and who waits for it to be durable.
+struct Seen {
+    what: Observation,
+    reply: Option<Reply>,
+}
+
+enum Reply {
     Checkpoint(oneshot::Sender<Result<(), StepError>>),
     Cancel(oneshot::Sender<()>),
+}
+
+impl Reply {
+    /// Whoever asked may have stopped waiting.
+    fn done(self) {
+        match self {
+            Self::Checkpoint(reply) => drop(reply.send(Ok(()))),
+            Self::Cancel(reply) => drop(reply.send(())),
+        }
+    }
+
+    /// What was seen makes no event.
+    fn of_no_consequence(self) {
+        match self {
+            Self::Checkpoint(reply) => {
+                drop(reply.send(Err(StepError::failed("the attempt has ended, nothing more can be recorded"))));
+            }
+            // It has what it wants: the run does not go forward.
+            Self::Cancel(reply) => drop(reply.send(())),
+        }
+    }
+}
+
+impl From<Observation> for Seen {
+    fn from(what: Observation) -> Self {
+        Self { what, reply: None }
+    }
+}
+
+/// In which order things are judged that were seen at the same time.
+fn rank(seen: &Seen) -> u8 {
+    match seen.what {
+        // What an attempt recorded it recorded before it ended.
+        Observation::Resumed { .. } | Observation::Checkpoint { .. } => 0,
+        Observation::Cancel { .. } | Observation::SubjectGone => 2,
+        _ => 1,
+    }
+}
+
+/// What one turn comes to.
+#[derive(Default)]
+struct Turn {
+    events: Vec<Event>,
+    commands: Vec<Command>,
+    /// To be given when the events are durable.
+    replies: Vec<Reply>,
 }
 
 type InFlight = FuturesUnordered<BoxFuture<'static, Observation>>;
@@ -76,15 +127,19 @@ impl<App: Send + Sync + 'static> Driver<App> {
         let killed = self.shared.killed.clone();
         let run = self.run.clone();
         metrics::in_flight(1.0);
-        let driving = AssertUnwindSafe(Box::pin(self.turns())).catch_unwind();
+        let mut driving = AssertUnwindSafe(Box::pin(self.turns())).catch_unwind();
         let end = tokio::select! {
             biased;
             () = killed.cancelled() => End::Stopped,
-            end = driving => end.unwrap_or_else(|panic| {
+            end = &mut driving => end.unwrap_or_else(|panic| {
                 error!(%run, "the driver panicked: {}", panic_message(&*panic));
                 End::Parked(ParkReason::Internal(panic_message(&*panic).to_owned()))
             }),
         };
+        // With it go the actions in flight, and what they own may panic as it is dropped.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(driving))) {
+            error!(%run, "an action that was stopped panicked: {}", panic_message(&*panic));
+        }
         metrics::in_flight(-1.0);
         end
     }
@@ -100,15 +155,20 @@ impl<App: Send + Sync + 'static> Driver<App> {
             aborting: Arc::new(AtomicBool::new(false)),
         };
         let mut in_flight = InFlight::new();
-        let mut waiting = Vec::new();
-        let mut seen = std::mem::take(&mut self.seen);
+        let mut seen: Vec<Seen> = std::mem::take(&mut self.seen).into_iter().map(Seen::from).collect();
         let commands = std::mem::take(&mut self.commands);
         self.act(&executor, &in_flight, commands);
         let shared = Arc::clone(&self.shared);
         loop {
             // A turn: judge all that was seen, decide, write it down, act upon it.
+            while let Ok(mail) = self.mail.try_recv() {
+                match self.open(mail) {
+                    Some(what) => seen.push(what),
+                    None => return End::Stopped,
+                }
+            }
             let now = shared.clock.now();
-            let (events, commands) = match self.turn(seen, now, shared.parking.is_cancelled()) {
+            let Turn { events, commands, replies } = match self.turn(seen, now, shared.parking.is_cancelled()) {
                 Ok(turned) => turned,
                 Err(illegal) => return End::Parked(ParkReason::Illegal(illegal)),
             };
@@ -119,13 +179,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
                     Err(end) => return end,
                 }
             }
-            for waiting in waiting.drain(..) {
-                // Whoever asked may have stopped waiting.
-                match waiting {
-                    Waiting::Checkpoint(reply) => drop(reply.send(Ok(()))),
-                    Waiting::Cancel(reply) => drop(reply.send(())),
-                }
-            }
+            replies.into_iter().for_each(Reply::done);
             if self.state.is_aborting() || self.state.is_settled() {
                 executor.aborting.store(true, Ordering::Relaxed);
                 executor.cancelled.cancel();
@@ -138,7 +192,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
                 return End::Stopped;
             }
             if seen.is_empty() {
-                match self.wait(&shared, &mut in_flight, &mut waiting).await {
+                match self.wait(&shared, &mut in_flight).await {
                     Some(more) => seen = more,
                     None => return End::Stopped,
                 }
@@ -147,27 +201,32 @@ impl<App: Send + Sync + 'static> Driver<App> {
     }
 
     /// Folds what was seen, and decides what follows from it.
-    fn turn(
-        &mut self,
-        seen: Vec<Observation>,
-        now: Timestamp,
-        parking: bool,
-    ) -> Result<(Vec<Event>, Vec<Command>), IllegalEvent> {
+    fn turn(&mut self, mut seen: Vec<Seen>, now: Timestamp, parking: bool) -> Result<Turn, IllegalEvent> {
         let plan = &self.definition.plan;
-        let mut events = Vec::new();
-        for seen in seen {
-            if let Some(event) = observe(plan, &self.state, seen, now, fastrand::f64()) {
-                evolve(plan, &mut self.state, now, &event)?;
-                events.push(event);
+        let mut turn = Turn::default();
+        // Stable: what is of one rank is judged in the order in which it came.
+        seen.sort_by_key(rank);
+        for Seen { what, reply } in seen {
+            match observe(plan, &self.state, what, now, fastrand::f64()) {
+                Some(event) => {
+                    evolve(plan, &mut self.state, now, &event)?;
+                    turn.events.push(event);
+                    turn.replies.extend(reply);
+                }
+                None => {
+                    if let Some(reply) = reply {
+                        reply.of_no_consequence();
+                    }
+                }
             }
         }
-        if parking {
-            // What was seen is written down; what follows from it is decided when the run is taken up again.
-            return Ok((events, Vec::new()));
+        // While parking, what was seen is written down; what follows from it is decided when the run is taken up again.
+        if !parking {
+            let decision = decide(plan, &mut self.state, now)?;
+            turn.events.extend(decision.append);
+            turn.commands = decision.then;
         }
-        let decision = decide(plan, &mut self.state, now)?;
-        events.extend(decision.append);
-        Ok((events, decision.then))
+        Ok(turn)
     }
 
     /// Returns when the events are durable. Meanwhile actions go on, and what they come to is kept in `seen`.
@@ -176,7 +235,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
         at: Timestamp,
         events: Vec<Event>,
         in_flight: &mut InFlight,
-        seen: &mut Vec<Observation>,
+        seen: &mut Vec<Seen>,
     ) -> Result<(), End> {
         for event in &events {
             self.trace(event);
@@ -197,7 +256,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
             tokio::select! {
                 biased;
                 written = &mut writing => break written,
-                Some(end) = in_flight.next() => seen.push(end),
+                Some(end) = in_flight.next() => seen.push(end.into()),
             }
         };
         match written {
@@ -233,48 +292,36 @@ impl<App: Send + Sync + 'static> Driver<App> {
         Some(End::Settled(Arc::new(end)))
     }
 
-    /// Waits until there is something to judge or decide, and takes all of it that is there. `None`: let go.
-    async fn wait(
-        &mut self,
-        shared: &Shared,
-        in_flight: &mut InFlight,
-        waiting: &mut Vec<Waiting>,
-    ) -> Option<Vec<Observation>> {
+    /// Waits until there is something to judge or decide, and takes the ends that are there. `None`: let go.
+    async fn wait(&mut self, shared: &Shared, in_flight: &mut InFlight) -> Option<Vec<Seen>> {
         let wake = self.state.next_wake().map(|at| shared.clock.instant(at));
         let parking = shared.parking.is_cancelled();
         let mut seen = Vec::new();
         tokio::select! {
-            Some(end) = in_flight.next() => seen.push(end),
-            Some(mail) = self.mail.recv() => self.open(mail, &mut seen, waiting)?,
+            Some(end) = in_flight.next() => seen.push(end.into()),
+            Some(mail) = self.mail.recv() => seen.push(self.open(mail)?),
             () = sleep_until(wake), if !parking => {}
             () = shared.parking.cancelled(), if !parking => {}
         }
         while let Some(Some(end)) = in_flight.next().now_or_never() {
-            seen.push(end);
-        }
-        while let Ok(mail) = self.mail.try_recv() {
-            self.open(mail, &mut seen, waiting)?;
+            seen.push(end.into());
         }
         Some(seen)
     }
 
-    fn open(&self, mail: Mail, seen: &mut Vec<Observation>, waiting: &mut Vec<Waiting>) -> Option<()> {
-        match mail {
-            Mail::Cancel(by, reply) => {
-                seen.push(Observation::Cancel { by });
-                waiting.push(Waiting::Cancel(reply));
-            }
+    /// What a mail lets the run see. `None`: let go.
+    fn open(&self, mail: Mail) -> Option<Seen> {
+        Some(match mail {
+            Mail::Cancel(by, reply) => Seen { what: Observation::Cancel { by }, reply: Some(Reply::Cancel(reply)) },
             Mail::Checkpoint(of, value, reply) => {
-                seen.push(Observation::Checkpoint { of, value });
-                waiting.push(Waiting::Checkpoint(reply));
+                Seen { what: Observation::Checkpoint { of, value }, reply: Some(Reply::Checkpoint(reply)) }
             }
-            Mail::SubjectGone => seen.push(Observation::SubjectGone),
+            Mail::SubjectGone => Observation::SubjectGone.into(),
             Mail::Lost => {
                 warn!(run = %self.run, "another worker has claimed the run");
                 return None;
             }
-        }
-        Some(())
+        })
     }
 
     fn trace(&self, event: &Event) {

@@ -43,7 +43,8 @@ pub enum StartError {
     /// The input is larger than the store takes.
     #[error("the run's input is too large: {0}")]
     TooLarge(#[source] Refused),
-    /// The coordinator is shutting down, or has been dropped.
+    /// The coordinator is shutting down, or was stopped while the run was being started: then start it again, under the
+    /// same id, with the next one.
     #[error("the coordinator is shutting down")]
     ShuttingDown,
     /// The store failed for good. Whether the run was started is not known: start it again under the same id.
@@ -170,12 +171,12 @@ pub enum CancelError {
         /// Where it stands.
         status: RunStatus,
     },
-    /// The run is driven by another worker. Cancel it there.
-    #[error("run {run} is driven by another worker ({owner:?})")]
+    /// The run is driven by another worker, or follows a saga that only another one knows. Cancel it there.
+    #[error("run {run} is not driven by this worker, but by {}", owner.as_ref().map_or("none", WorkerId::as_str))]
     Elsewhere {
         /// The run.
         run: RunId,
-        /// The worker, if one has claimed it.
+        /// The other worker, if one has claimed it.
         owner: Option<WorkerId>,
     },
     /// The run was set aside.
@@ -232,6 +233,14 @@ pub enum OperatorError {
         run: RunId,
         /// Why.
         reason: Arc<ParkReason>,
+    },
+    /// The output that was given is larger than the store takes.
+    #[error("the output given to run {run} is too large: {refused}")]
+    TooLarge {
+        /// The run.
+        run: RunId,
+        /// What the store says.
+        refused: Refused,
     },
     /// Somebody else is moving the run on at the same moment.
     #[error("somebody else is at work on run {0}; look at it again")]

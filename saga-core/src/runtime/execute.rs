@@ -60,7 +60,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
             let missing = StepError::new(FailureKind::Rejected, FailureOrigin::Undecodable, "the item has no input");
             return futures::future::ready(Observation::Attempt { of, attempt, result: Err(parts(missing)) }).boxed();
         };
-        let ctx = self.context(state, of, attempt, Role::Action);
+        let (ctx, over) = self.action_context(state, of, attempt);
         let code = Arc::clone(&self.definition.steps[of.step.at()].run);
         let span =
             info_span!("attempt", saga = %plan.saga(), run = %self.run, step = %step.name, item = of.item, attempt);
@@ -68,6 +68,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
         async move {
             let started = tokio::time::Instant::now();
             let result = attempt_of(timeout, async move { code(ctx, input).await }).await;
+            over.store(true, Ordering::SeqCst);
             metrics::attempt_ended(&saga, &name, started.elapsed(), result.is_ok());
             match &result {
                 Ok(_) => debug!(took = ?started.elapsed(), "the action succeeded"),
@@ -174,20 +175,46 @@ impl<App: Send + Sync + 'static> Executor<App> {
         .boxed()
     }
 
-    fn context(&self, state: &State, of: ItemRef, attempt: u32, role: Role) -> Ctx<App> {
+    /// The context of an action, and the flag to be set when its attempt is over.
+    fn action_context(&self, state: &State, of: ItemRef, attempt: u32) -> (Ctx<App>, Arc<AtomicBool>) {
         let step = self.definition.plan.step(of.step);
-        // Compensations are shielded; forward steps are finished whatever happens. Nothing cancels either.
-        let shielded = role == Role::Compensation || step.is_forward();
-        let cancelled = if shielded { CancellationToken::new() } else { self.cancelled.clone() };
-        self.scoped(step.name.clone(), of, attempt, role, state.checkpoints(of).to_vec(), cancelled)
+        let asks = if step.is_forward() { Asks::AndGoesOn } else { Asks::AndStops };
+        let link = self.link(asks);
+        let over = Arc::clone(&link.over);
+        let checkpoints = state.checkpoints(of).to_vec();
+        // Forward steps are finished whatever happens.
+        let cancelled = if step.is_forward() { CancellationToken::new() } else { self.cancelled.clone() };
+        (self.scoped(step.name.clone(), of, attempt, Role::Action, checkpoints, cancelled, link), over)
+    }
+
+    /// The context of code that is shielded: a compensation cleans up after an abort, and a probe settles how it goes on.
+    fn context(&self, state: &State, of: ItemRef, attempt: u32, role: Role) -> Ctx<App> {
+        let step = self.definition.plan.step(of.step).name.clone();
+        let checkpoints = state.checkpoints(of).to_vec();
+        self.scoped(step, of, attempt, role, checkpoints, CancellationToken::new(), self.link(Asks::Never))
     }
 
     /// A context for code that belongs to the run as a whole.
     fn run_context(&self, name: &str, role: Role) -> Ctx<App> {
         let name = StepName::new(name).unwrap_or_else(|_| self.definition.plan.step(StepIndex(0)).name.clone());
-        self.scoped(name, ItemRef::new(StepIndex(u32::MAX), 0), 1, role, Vec::new(), CancellationToken::new())
+        let of = ItemRef::new(StepIndex(u32::MAX), 0);
+        self.scoped(name, of, 1, role, Vec::new(), CancellationToken::new(), self.link(Asks::Never))
     }
 
+    fn link(&self, asks: Asks) -> RunLink<App> {
+        RunLink {
+            app: Arc::clone(&self.app),
+            definition: Arc::clone(&self.definition),
+            run: self.run.clone(),
+            input: self.input.clone(),
+            mailbox: self.mailbox.clone(),
+            aborting: Arc::clone(&self.aborting),
+            over: Arc::new(AtomicBool::new(false)),
+            asks,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
     fn scoped(
         &self,
         step: StepName,
@@ -196,17 +223,8 @@ impl<App: Send + Sync + 'static> Executor<App> {
         role: Role,
         checkpoints: Vec<Payload>,
         cancelled: CancellationToken,
+        link: RunLink<App>,
     ) -> Ctx<App> {
-        let link = RunLink {
-            app: Arc::clone(&self.app),
-            definition: Arc::clone(&self.definition),
-            run: self.run.clone(),
-            input: self.input.clone(),
-            mailbox: self.mailbox.clone(),
-            aborting: Arc::clone(&self.aborting),
-            // The guard is asked in actions' waits only: the rest works because the subject may be gone.
-            asks: role == Role::Action,
-        };
         let scope = Scope {
             run: self.run.clone(),
             saga: self.definition.plan.saga().clone(),
@@ -232,18 +250,17 @@ async fn attempt_of<T>(
     timeout: Option<Duration>,
     code: impl Future<Output = Result<T, StepError>> + Send,
 ) -> AttemptResult<T> {
-    let caught = AssertUnwindSafe(code).catch_unwind();
-    let ended = match timeout {
-        None => caught.await,
-        Some(limit) => match tokio::time::timeout(limit, caught).await {
-            Ok(ended) => ended,
-            Err(_) => Ok(Err(StepError::new(
-                FailureKind::Failed,
-                FailureOrigin::TimedOut,
-                format_args!("not done after {limit:?}"),
-            ))),
-        },
+    let limited = async move {
+        match timeout {
+            None => code.await,
+            Some(limit) => tokio::time::timeout(limit, code).await.unwrap_or_else(|_| {
+                let what = format_args!("not done after {limit:?}");
+                Err(StepError::new(FailureKind::Failed, FailureOrigin::TimedOut, what))
+            }),
+        }
     };
+    // Around the timeout, too: code that is stopped by it may panic as it is dropped.
+    let ended = AssertUnwindSafe(limited).catch_unwind().await;
     let result = ended.unwrap_or_else(|panic| {
         let what = format!("panicked: {}", panic_message(&*panic));
         Err(StepError::new(FailureKind::Fatal, FailureOrigin::Panicked, what))
@@ -260,6 +277,17 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("(no message)")
 }
 
+/// Whether an action's waits ask the guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// Compensations, probes and the finalizer work because the subject may be gone.
+    Never,
+    /// A forward step is finished whatever happens, but the run should know.
+    AndGoesOn,
+    /// The wait is over when the subject is gone.
+    AndStops,
+}
+
 /// The way from an action back to its run.
 struct RunLink<App> {
     app: Arc<App>,
@@ -268,12 +296,17 @@ struct RunLink<App> {
     input: Payload,
     mailbox: mpsc::UnboundedSender<Mail>,
     aborting: Arc<AtomicBool>,
-    asks: bool,
+    /// The attempt has ended, whatever it has left running.
+    over: Arc<AtomicBool>,
+    asks: Asks,
 }
 
 #[async_trait]
 impl<App: Send + Sync + 'static> Link for RunLink<App> {
     async fn checkpoint(&self, of: ItemRef, value: Payload) -> Result<(), StepError> {
+        if self.over.load(Ordering::SeqCst) {
+            return Err(StepError::failed("the attempt has ended, nothing more can be recorded"));
+        }
         let (reply, answer) = oneshot::channel();
         let gone = || StepError::failed("the run is no longer this worker's, nothing more can be recorded");
         self.mailbox.send(Mail::Checkpoint(of, value, reply)).map_err(|_| gone())?;
@@ -282,7 +315,7 @@ impl<App: Send + Sync + 'static> Link for RunLink<App> {
 
     async fn subject_is_there(&self) -> bool {
         // Once the run is being aborted, what still waits is being finished; asking would only get in its way.
-        if !self.asks || self.aborting.load(Ordering::Relaxed) {
+        if self.asks == Asks::Never || self.aborting.load(Ordering::Relaxed) {
             return true;
         }
         let Some(guard) = self.definition.guard.clone() else { return true };
@@ -303,7 +336,7 @@ impl<App: Send + Sync + 'static> Link for RunLink<App> {
             Ok(true) => true,
             Ok(false) => {
                 let _ = self.mailbox.send(Mail::SubjectGone);
-                false
+                self.asks == Asks::AndGoesOn
             }
             Err((error, _)) => {
                 debug!(%error, "the guard cannot tell; it is asked again");

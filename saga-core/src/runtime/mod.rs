@@ -7,19 +7,28 @@
 //!                                                       ▼  then: run, probe, undo, finalize   (execute)
 //! ```
 
+mod builder;
+mod cancel;
 mod clock;
 mod committer;
 mod coordinator;
+mod core;
 mod driver;
 mod error;
+mod events;
 mod execute;
+mod follow;
 mod handle;
 mod metrics;
 mod operator;
+mod options;
 mod recovery;
 mod registry;
+mod start;
 
-pub use coordinator::{Coordinator, CoordinatorBuilder, Shutdown, StartOptions};
+pub use builder::CoordinatorBuilder;
+pub use coordinator::Coordinator;
 pub use error::{CancelError, OperatorError, OutcomeError, ParkReason, RecoverError, StartError};
 pub use handle::RunHandle;
+pub use options::{Shutdown, StartOptions};
 pub use registry::ParkedRun;

@@ -1,7 +1,12 @@
 //! Moving resting runs on.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
+use futures::FutureExt;
+use tokio::sync::watch;
+
+use crate::definition::Definition;
 use crate::id::{ItemRef, RunId, StepName};
 use crate::journal::{Actor, Verb};
 use crate::machine::{self, ItemPhase, Observation, State, evolve, observe};
@@ -9,13 +14,14 @@ use crate::outcome::Place;
 use crate::payload::Payload;
 use crate::plan::Shape;
 use crate::runtime::committer::CommitError;
-use crate::runtime::coordinator::{Coordinator, Core};
+use crate::runtime::coordinator::Coordinator;
+use crate::runtime::core::Core;
 use crate::runtime::driver::encode;
-use crate::runtime::error::OperatorError;
+use crate::runtime::error::{OperatorError, ParkReason};
 use crate::runtime::handle::RunHandle;
 use crate::runtime::metrics;
-use crate::runtime::registry::ParkedRun;
-use crate::store::{Append, ClaimError};
+use crate::runtime::registry::{ParkedRun, Progress};
+use crate::store::{Append, ClaimError, Refused, RunSummary};
 
 impl<App: Send + Sync + 'static> Coordinator<App> {
     /// Tries again what a resting run rests at: halted, the failed step, then forward; stuck, the failed compensation.
@@ -25,7 +31,7 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
     ///
     /// [`OperatorError`]; the run rests as before.
     pub async fn retry(&self, run: &RunId, by: Actor) -> Result<RunHandle<App, Payload>, OperatorError> {
-        self.operate(run, by, |_, _| Ok(Verb::Retry)).await
+        self.operate(run, by, Asked::Retry).await
     }
 
     /// Counts something as settled by hand. Halted: the step succeeded, with this output, and the run goes forward (what
@@ -41,21 +47,7 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
         output: Option<Payload>,
         by: Actor,
     ) -> Result<RunHandle<App, Payload>, OperatorError> {
-        self.operate(run, by, |definition, state| {
-            let unknown = || OperatorError::UnknownStep { run: run.clone(), step: place.step.clone() };
-            let step = definition.plan.find(place.step.as_str()).ok_or_else(unknown)?;
-            let of = ItemRef::new(step, place.item.unwrap_or(0));
-            let phase = state.item_phase(of).ok_or_else(unknown)?;
-            if place.item.is_none() && definition.plan.step(step).shape != Shape::Single {
-                return Err(unknown());
-            }
-            if let (ItemPhase::Failed, Some(output)) = (phase, &output) {
-                let check = definition.steps[step.at()].check_output;
-                check(output).map_err(|source| OperatorError::Output { step: place.step.clone(), source })?;
-            }
-            Ok(Verb::Skip { of, output: output.clone() })
-        })
-        .await
+        self.operate(run, by, Asked::Skip { place: place.clone(), output }).await
     }
 
     /// Rolls a halted run back on purpose: the failed step is taken for one that had no effect, and all that would have
@@ -65,7 +57,7 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
     ///
     /// [`OperatorError`]; the run rests as before.
     pub async fn roll_back(&self, run: &RunId, by: Actor) -> Result<RunHandle<App, Payload>, OperatorError> {
-        self.operate(run, by, |_, _| Ok(Verb::RollBack)).await
+        self.operate(run, by, Asked::RollBack).await
     }
 
     /// Gives a resting run up as it stands: it ends, and frees its exclusive key. Its residue says what is left behind.
@@ -74,31 +66,86 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
     ///
     /// [`OperatorError`]; the run rests as before.
     pub async fn abandon(&self, run: &RunId, by: Actor) -> Result<RunHandle<App, Payload>, OperatorError> {
-        self.operate(run, by, |_, _| Ok(Verb::Abandon)).await
+        self.operate(run, by, Asked::Abandon).await
     }
 
-    async fn operate(
-        &self,
-        run: &RunId,
-        by: Actor,
-        verb: impl FnOnce(&crate::definition::Definition<App>, &State) -> Result<Verb, OperatorError>,
-    ) -> Result<RunHandle<App, Payload>, OperatorError> {
+    async fn operate(&self, run: &RunId, by: Actor, asked: Asked) -> Result<RunHandle<App, Payload>, OperatorError> {
         let core = self.core();
-        let following = core.operate(run, by, verb).await?;
+        let following = core.operate(run, by, asked).await?;
         Ok(RunHandle::new(Arc::clone(core), run.clone(), Some(following)))
     }
 }
 
+/// A verb, as an operator says it.
+enum Asked {
+    Retry,
+    Skip { place: Place, output: Option<Payload> },
+    RollBack,
+    Abandon,
+}
+
+impl Asked {
+    /// The verb, as it is journaled.
+    fn verb<App>(self, run: &RunId, definition: &Definition<App>, state: &State) -> Result<Verb, OperatorError> {
+        let (place, output) = match self {
+            Self::Retry => return Ok(Verb::Retry),
+            Self::RollBack => return Ok(Verb::RollBack),
+            Self::Abandon => return Ok(Verb::Abandon),
+            Self::Skip { place, output } => (place, output),
+        };
+        let unknown = || OperatorError::UnknownStep { run: run.clone(), step: place.step.clone() };
+        let step = definition.plan.find(place.step.as_str()).ok_or_else(unknown)?;
+        if place.item.is_none() && definition.plan.step(step).shape != Shape::Single {
+            return Err(unknown());
+        }
+        let of = ItemRef::new(step, place.item.unwrap_or(0));
+        let phase = state.item_phase(of).ok_or_else(unknown)?;
+        if let (ItemPhase::Failed, Some(output)) = (phase, &output) {
+            let check = definition.steps[step.at()].check_output;
+            check(output).map_err(|source| OperatorError::Output { step: place.step.clone(), source })?;
+        }
+        Ok(Verb::Skip { of, output })
+    }
+}
+
 impl<App: Send + Sync + 'static> Core<App> {
+    /// In a task of its own: what was claimed and written down has to be driven, or given back, even if the caller stops
+    /// waiting.
     async fn operate(
         self: &Arc<Self>,
         run: &RunId,
         by: Actor,
-        verb: impl FnOnce(&crate::definition::Definition<App>, &State) -> Result<Verb, OperatorError>,
-    ) -> Result<tokio::sync::watch::Receiver<crate::runtime::registry::Progress>, OperatorError> {
+        asked: Asked,
+    ) -> Result<watch::Receiver<Progress>, OperatorError> {
+        let (core, run) = (Arc::clone(self), run.clone());
+        let operating = self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = core.shared.killed.cancelled() => Err(OperatorError::ShuttingDown),
+                operated = core.claim_and_operate(&run, by, asked) => operated,
+            }
+        });
+        match operating.await {
+            Ok(operated) => operated,
+            // The user's type panicked while the output was checked.
+            Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+            Err(_) => Err(OperatorError::ShuttingDown),
+        }
+    }
+
+    async fn claim_and_operate(
+        self: &Arc<Self>,
+        run: &RunId,
+        by: Actor,
+        asked: Asked,
+    ) -> Result<watch::Receiver<Progress>, OperatorError> {
         if self.is_closing() {
             return Err(OperatorError::ShuttingDown);
         }
+        // Two claims by one worker do not keep each other out, so it is this that keeps the second one out.
+        let Some(_reserved) = self.registry.reserve(run) else {
+            return Err(OperatorError::Busy(run.clone()));
+        };
         let not_allowed = |why| OperatorError::NotAllowed { run: run.clone(), why };
         if self.registry.get(run).is_some() {
             return Err(not_allowed(machine::NotAllowed::NotAtRest));
@@ -113,27 +160,25 @@ impl<App: Send + Sync + 'static> Core<App> {
             ClaimError::Store(error) => error.into(),
         })?;
         let epoch = claim.summary.epoch;
-        let operated = self.operate_claimed(&claim.summary, by, verb).await;
-        if operated.is_err() {
+        let operated = AssertUnwindSafe(self.operate_claimed(&claim.summary, by, asked)).catch_unwind().await;
+        if !matches!(operated, Ok(Ok(()))) {
             // Nothing was changed; let others have it.
             let _ = self.store.release(&[(run.clone(), epoch)]).await;
         }
-        operated?;
+        operated.unwrap_or_else(|panic| resume_unwind(panic))?;
         metrics::run_moved_on();
-        Ok(self.drive_in_turn(run.clone(), epoch, Vec::new()))
+        Ok(self.drive_in_turn(run.clone(), epoch))
     }
 
     /// Writes down that the run was taken up, and what was asked of it. The driver then decides what follows.
-    async fn operate_claimed(
-        &self,
-        summary: &crate::store::RunSummary,
-        by: Actor,
-        verb: impl FnOnce(&crate::definition::Definition<App>, &State) -> Result<Verb, OperatorError>,
-    ) -> Result<(), OperatorError> {
+    async fn operate_claimed(&self, summary: &RunSummary, by: Actor, asked: Asked) -> Result<(), OperatorError> {
         let run = &summary.run;
         let parked = |reason| OperatorError::Parked { run: run.clone(), reason: Arc::new(reason) };
-        let (definition, mut state) = self.load_as(summary).await.map_err(parked)?;
-        let verb = verb(&definition, &state)?;
+        let (definition, mut state) = self.load_as(summary).await.map_err(|reason| match reason {
+            ParkReason::Store(error) => error.into(),
+            reason => parked(reason),
+        })?;
+        let verb = asked.verb(run, &definition, &state)?;
         let expected = state.seq();
         let now = self.shared.clock.now();
         let taken_up = Observation::Resumed { epoch: summary.epoch, worker: self.worker.clone() };
@@ -154,6 +199,9 @@ impl<App: Send + Sync + 'static> Core<App> {
             start: None,
         };
         self.shared.committer.commit(append).await.map_err(|error| match error {
+            CommitError::Refused(refused @ Refused::TooLarge { .. }) => {
+                OperatorError::TooLarge { run: run.clone(), refused }
+            }
             CommitError::Refused(_) => OperatorError::Busy(run.clone()),
             CommitError::Store(error) => OperatorError::Store(error),
             CommitError::Closed => OperatorError::ShuttingDown,

@@ -1,6 +1,6 @@
 //! The runs that a coordinator has at hand, and those that it had to set aside.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -20,8 +20,8 @@ pub(crate) enum Progress {
     Live,
     /// It came to rest.
     Settled(Arc<Outcome<Payload>>),
-    /// It was set aside.
-    Parked(Arc<ParkReason>),
+    /// It was set aside; the registry knows why.
+    Parked,
     /// Its coordinator stopped, or another worker has claimed it.
     Stopped,
     /// The store failed for good.
@@ -32,7 +32,7 @@ pub(crate) enum Progress {
 pub(crate) enum Mail {
     /// Somebody cancels the run; answered when that is durable.
     Cancel(Actor, oneshot::Sender<()>),
-    /// An action records progress; answered when that is durable.
+    /// An action records progress; answered when that is durable, or has come too late.
     Checkpoint(ItemRef, Payload, oneshot::Sender<Result<(), StepError>>),
     /// The guard said, in the middle of a wait, that the subject is gone.
     SubjectGone,
@@ -63,8 +63,25 @@ pub struct ParkedRun {
 pub(crate) struct Registry {
     runs: Mutex<HashMap<RunId, Entry>>,
     parked: Mutex<BTreeMap<RunId, ParkedRun>>,
-    /// Told whenever a run is entered, parked or removed.
+    /// Runs that somebody is about to start or to move on.
+    reserved: Mutex<HashSet<RunId>>,
+    /// Claims of runs that were let go of during a shutdown.
+    given_back: Mutex<Vec<(RunId, Epoch)>>,
+    /// Told whenever a run is entered, parked or removed, or is no longer reserved.
     pub(crate) changed: Notify,
+}
+
+/// While it lives nobody else in this process starts the run, or moves it on.
+pub(crate) struct Reservation<'a> {
+    registry: &'a Registry,
+    run: RunId,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        lock(&self.registry.reserved).remove(&self.run);
+        self.registry.changed.notify_waiters();
+    }
 }
 
 /// The maps are valid after every statement that changes them, so a panic elsewhere is no reason to give up.
@@ -73,8 +90,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Registry {
+    /// Enters a run that was taken up. If this worker had it under an older claim, that claim's driver is told to stop.
     pub(crate) fn enter(&self, run: RunId, entry: Entry) {
-        lock(&self.runs).insert(run, entry);
+        lock(&self.parked).remove(&run);
+        let before = lock(&self.runs).insert(run, entry);
+        if let Some(before) = before {
+            // It may have ended.
+            let _ = before.mailbox.send(Mail::Lost);
+        }
         self.changed.notify_waiters();
     }
 
@@ -96,13 +119,32 @@ impl Registry {
         lock(&self.runs).len()
     }
 
-    pub(crate) fn park(&self, parked: ParkedRun) {
-        lock(&self.parked).insert(parked.run.clone(), parked);
-        self.changed.notify_waiters();
+    /// The run for one who is about to start it or to move it on, unless somebody else is.
+    pub(crate) fn reserve(&self, run: &RunId) -> Option<Reservation<'_>> {
+        let free = lock(&self.reserved).insert(run.clone());
+        free.then(|| Reservation { registry: self, run: run.clone() })
     }
 
-    pub(crate) fn unpark(&self, run: &RunId) {
-        lock(&self.parked).remove(run);
+    /// As [`reserve`](Self::reserve), after whoever has it now.
+    pub(crate) async fn reserve_in_turn(&self, run: &RunId) -> Reservation<'_> {
+        loop {
+            // Registered before looking, so that no change falls between.
+            let changed = self.changed.notified();
+            if let Some(reserved) = self.reserve(run) {
+                return reserved;
+            }
+            changed.await;
+        }
+    }
+
+    /// Sets a run aside, unless it has been taken up anew since.
+    pub(crate) fn park(&self, parked: ParkedRun) {
+        let runs = lock(&self.runs);
+        if runs.get(&parked.run).is_none_or(|entry| Some(entry.epoch) == parked.epoch) {
+            lock(&self.parked).insert(parked.run.clone(), parked);
+        }
+        drop(runs);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn parked(&self, run: &RunId) -> Option<ParkedRun> {
@@ -113,6 +155,19 @@ impl Registry {
         lock(&self.parked).values().cloned().collect()
     }
 
+    /// Another worker has claimed a run since it was claimed under `epoch`.
+    pub(crate) fn lost(&self, run: &RunId, epoch: Epoch) {
+        // Under another epoch it is not what was lost: it came to rest and was moved on, say, since that was looked up.
+        if let Some(entry) = self.get(run).filter(|entry| entry.epoch == epoch) {
+            // It may have come to rest: then it has no claim to lose.
+            let _ = entry.mailbox.send(Mail::Lost);
+        }
+        let mut parked = lock(&self.parked);
+        if parked.get(run).is_some_and(|parked| parked.epoch == Some(epoch)) {
+            parked.remove(run);
+        }
+    }
+
     /// Every run whose lease is to be renewed.
     pub(crate) fn held(&self) -> Vec<(RunId, Epoch)> {
         let runs = lock(&self.runs);
@@ -121,5 +176,17 @@ impl Registry {
             .map(|(run, entry)| (run.clone(), entry.epoch))
             .chain(parked.values().filter_map(|parked| Some((parked.run.clone(), parked.epoch?))))
             .collect()
+    }
+
+    /// Remembers the claim of a run that was let go of unfinished.
+    pub(crate) fn give_back(&self, run: RunId, epoch: Epoch) {
+        lock(&self.given_back).push((run, epoch));
+    }
+
+    /// Every claim that is there to be released.
+    pub(crate) fn take_held(&self) -> Vec<(RunId, Epoch)> {
+        let mut held = self.held();
+        held.append(&mut lock(&self.given_back));
+        held
     }
 }

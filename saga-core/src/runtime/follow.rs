@@ -1,0 +1,88 @@
+//! Following a run: by the news of its driver while it is driven here, by looking at the store while it is not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::id::RunId;
+use crate::outcome::Outcome;
+use crate::payload::Payload;
+use crate::runtime::core::Core;
+use crate::runtime::error::OutcomeError;
+use crate::runtime::registry::Progress;
+use crate::store::{RunStatus, StoreError};
+
+/// How often a run is looked at that another worker drives.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Where a run stands, to those who follow it.
+pub(super) enum Standing {
+    /// It goes on.
+    Live,
+    /// It is at rest. If this process has not just driven it there, the journal tells how.
+    AtRest(Option<Arc<Outcome<Payload>>>),
+}
+
+/// One who follows a run.
+pub(super) struct Follower<App> {
+    pub(super) core: Arc<Core<App>>,
+    pub(super) run: RunId,
+    following: Option<watch::Receiver<Progress>>,
+}
+
+impl<App: Send + Sync + 'static> Follower<App> {
+    /// `last` is what there was to follow when the run was last heard of.
+    pub(super) fn new(core: Arc<Core<App>>, run: RunId, last: Option<watch::Receiver<Progress>>) -> Self {
+        // A rest that was told then may be history: an operator may have moved the run on.
+        let last = last.filter(|last| !matches!(&*last.borrow(), Progress::Settled(end) if end.is_resting()));
+        let following = core.registry.get(&run).map(|entry| entry.progress).or(last);
+        Self { core, run, following }
+    }
+
+    /// Where the run stands now.
+    pub(super) async fn look(&mut self) -> Result<Standing, OutcomeError> {
+        if let Some(following) = &mut self.following {
+            let told = following.borrow_and_update().clone();
+            match told {
+                Progress::Live if following.has_changed().is_ok() => return Ok(Standing::Live),
+                Progress::Settled(outcome) => return Ok(Standing::AtRest(Some(outcome))),
+                Progress::Failed(error) => return Err(OutcomeError::Store(error)),
+                // Whoever drives it now, it is not whom we followed.
+                Progress::Live | Progress::Parked | Progress::Stopped => self.following = None,
+            }
+        }
+        if let Some(entry) = self.core.registry.get(&self.run) {
+            self.following = Some(entry.progress);
+            return Ok(Standing::Live);
+        }
+        let summary = match self.core.store.get(&self.run).await {
+            Ok(summary) => summary.ok_or_else(|| OutcomeError::UnknownRun(self.run.clone()))?,
+            // By the coordinator, as it ended.
+            Err(StoreError::Closed) => return Err(OutcomeError::Stopped(self.run.clone())),
+            Err(error) => return Err(error.into()),
+        };
+        if summary.status != RunStatus::Running {
+            return Ok(Standing::AtRest(None));
+        }
+        if let Some(parked) = self.core.registry.parked(&self.run) {
+            return Err(OutcomeError::Parked { run: self.run.clone(), reason: parked.reason });
+        }
+        if self.core.is_closing() {
+            return Err(OutcomeError::Stopped(self.run.clone()));
+        }
+        Ok(Standing::Live)
+    }
+
+    /// Returns when it is time to look again.
+    pub(super) async fn changed(&mut self) {
+        match &mut self.following {
+            // That there is nothing more to come is found by looking.
+            Some(following) => drop(following.changed().await),
+            None => tokio::select! {
+                () = self.core.shared.killed.cancelled() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            },
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Starting runs.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tracing::debug;
+
+use crate::definition::Definition;
+use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp};
+use crate::journal::Event;
+use crate::machine::{State, decide, evolve};
+use crate::payload::Payload;
+use crate::runtime::committer::CommitError;
+use crate::runtime::core::{Core, Lines, Taken};
+use crate::runtime::driver::encode;
+use crate::runtime::error::StartError;
+use crate::runtime::metrics;
+use crate::runtime::registry::Progress;
+use crate::store::{Append, NewRun, Refused, StoreError};
+
+/// A run that somebody wants to start.
+pub(super) struct NewStart<App> {
+    pub(super) definition: Arc<Definition<App>>,
+    pub(super) run: RunId,
+    pub(super) input: Payload,
+    pub(super) key: Option<ExclusiveKey>,
+    pub(super) deadline: Option<Timestamp>,
+}
+
+/// How to follow a run; `None` if it was started before and is not at hand.
+type Following = Option<watch::Receiver<Progress>>;
+
+/// What has become of a start.
+enum Begun<App> {
+    /// It is a new run. It has a place, or has to wait for one.
+    Now(Box<Taken<App>>, Lines, Option<OwnedSemaphorePermit>),
+    /// It was started before.
+    Before(Following),
+}
+
+impl<App: Send + Sync + 'static> Core<App> {
+    /// Starts a run, and tells how to follow it.
+    ///
+    /// In a task of its own: once the append is under way the run may be durable, and somebody has to drive it, even if
+    /// the caller stops waiting for the answer.
+    pub(super) async fn start(self: &Arc<Self>, new: NewStart<App>) -> Result<Following, StartError> {
+        let (reply, answer) = oneshot::channel();
+        self.tasks.spawn(Arc::clone(self).start_and_drive(new, reply));
+        // Without an answer the runtime is being shut down.
+        answer.await.unwrap_or(Err(StartError::ShuttingDown))
+    }
+
+    async fn start_and_drive(
+        self: Arc<Self>,
+        new: NewStart<App>,
+        reply: oneshot::Sender<Result<Following, StartError>>,
+    ) {
+        let begun = tokio::select! {
+            biased;
+            () = self.shared.killed.cancelled() => Err(StartError::ShuttingDown),
+            begun = self.begin(new) => begun,
+        };
+        // The caller may have stopped waiting.
+        match begun {
+            Err(error) => drop(reply.send(Err(error))),
+            Ok(Begun::Before(following)) => drop(reply.send(Ok(following))),
+            Ok(Begun::Now(taken, lines, slot)) => {
+                drop(reply.send(Ok(Some(lines.progress.subscribe()))));
+                match slot {
+                    Some(slot) => self.drive_to_end(*taken, lines, slot).await,
+                    None => {
+                        let Taken { run, epoch, .. } = *taken;
+                        self.wait_and_drive(run, epoch, lines).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn begin(&self, new: NewStart<App>) -> Result<Begun<App>, StartError> {
+        if self.is_closing() {
+            return Err(StartError::ShuttingDown);
+        }
+        // One start of an id at a time, so that the first one has entered the run when the second finds that it exists.
+        let _reserved = self.registry.reserve_in_turn(&new.run).await;
+        let NewStart { definition, run, input, key, deadline } = new;
+        let plan = &definition.plan;
+        let now = self.shared.clock.now();
+        let mut state = State::new(plan);
+        let first = Event::RunStarted {
+            saga: plan.saga().clone(),
+            version: plan.version(),
+            fingerprint: plan.fingerprint(),
+            input: input.clone(),
+            key: key.clone(),
+            deadline,
+        };
+        // The machine takes the first event of its own saga; were it not so, no run could ever start.
+        let fault = |illegal| StartError::Store(Arc::new(StoreError::Corrupt { what: format!("{illegal}") }));
+        evolve(plan, &mut state, now, &first).map_err(fault)?;
+        let mut events = vec![first];
+        let mut commands = Vec::new();
+        // A run that can be driven at once starts its first steps in the same append. One that has to wait for its turn
+        // starts none: nothing may count as started that nobody runs.
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        if slot.is_some() {
+            let decision = decide(plan, &mut state, now).map_err(fault)?;
+            events.extend(decision.append);
+            commands = decision.then;
+        }
+        let append = Append {
+            run: run.clone(),
+            epoch: Epoch::FIRST,
+            expected: Seq::ZERO,
+            records: encode(Seq::ZERO, now, events),
+            status: state.status(),
+            at: now,
+            start: Some(NewRun {
+                saga: plan.saga().clone(),
+                version: plan.version(),
+                fingerprint: plan.fingerprint(),
+                key,
+                worker: self.worker.clone(),
+                lease: self.lease,
+            }),
+        };
+        match self.shared.committer.commit(append).await {
+            Ok(()) => {}
+            Err(CommitError::Refused(Refused::Exists { .. })) => {
+                return Ok(Begun::Before(self.same_run(&definition, &run, &input).await?));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        metrics::run_started(plan.saga());
+        debug!(%run, saga = %plan.saga(), waits = slot.is_none(), "started");
+        let lines = self.lines(&run, Epoch::FIRST);
+        let taken = Taken { definition, run, epoch: Epoch::FIRST, state, commands, seen: Vec::new() };
+        Ok(Begun::Now(Box::new(taken), lines, slot))
+    }
+
+    /// A run of this id exists: is it the one that was meant?
+    async fn same_run(
+        &self,
+        definition: &Definition<App>,
+        run: &RunId,
+        input: &Payload,
+    ) -> Result<Following, StartError> {
+        let taken = || StartError::IdTaken { run: run.clone() };
+        let summary = self.store.get(run).await?.ok_or_else(taken)?;
+        let first = self.store.read(run, Seq::ZERO, 1).await?;
+        let first = first.first().and_then(|record| record.decode().ok()).map(|record| record.event);
+        match first {
+            Some(Event::RunStarted { input: before, .. })
+                if same_json(&before, input) && summary.saga == *definition.plan.saga() =>
+            {
+                Ok(self.registry.get(run).map(|entry| entry.progress))
+            }
+            _ => Err(taken()),
+        }
+    }
+}
+
+/// Whether two payloads are the same value. Their texts may differ: a `HashMap` has no order.
+fn same_json(one: &Payload, other: &Payload) -> bool {
+    let value = |payload: &Payload| payload.decode::<serde_json::Value>().ok();
+    one == other || value(one).is_some_and(|one| Some(one) == value(other))
+}

@@ -1,0 +1,15 @@
+//! The runtime, from start to rest, under everything that can happen in between.
+
+mod actions;
+mod cancelling;
+mod crashes;
+mod events;
+mod operators;
+mod polling;
+mod recovery;
+mod scale;
+mod shutting_down;
+mod stores;
+mod workers;
+mod world;
+mod wrapped;

@@ -1,0 +1,171 @@
+//! A memory store that several workers share, and that fails in ways that [`Faults`](saga_core::store::Faults) does not
+//! know.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use saga_core::async_trait;
+use saga_core::journal::EncodedRecord;
+use saga_core::store::{Append, Claim, ClaimError, MemoryStore, Page, Query, Refused, RunSummary, Store, StoreError};
+use saga_core::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
+
+/// To close it changes nothing: the other workers go on.
+#[derive(Clone, Default)]
+pub(crate) struct Wrapped {
+    pub(crate) inner: MemoryStore,
+    faults: Arc<Faults>,
+}
+
+#[derive(Default)]
+struct Faults {
+    panics: AtomicUsize,
+    unreadable: AtomicUsize,
+    cut_off: AtomicUsize,
+    hidden: Mutex<Option<Seq>>,
+    limit: Mutex<Option<usize>>,
+    taken: AtomicUsize,
+    pause_after: AtomicUsize,
+    paused: watch::Sender<Option<bool>>,
+}
+
+impl Wrapped {
+    /// The store as a new process would find it, without faults.
+    pub(crate) fn reopen(&self) -> Self {
+        Self { inner: self.inner.reopen(), ..Self::default() }
+    }
+
+    /// The next appends panic.
+    pub(crate) fn panic(&self, times: usize) {
+        self.faults.panics.store(times, Ordering::SeqCst);
+    }
+
+    /// The next reads find the store unavailable.
+    pub(crate) fn fail_reads(&self, times: usize) {
+        self.faults.unreadable.store(times, Ordering::SeqCst);
+    }
+
+    /// The next appends answer for none of the batch.
+    pub(crate) fn cut_answers(&self, times: usize) {
+        self.faults.cut_off.store(times, Ordering::SeqCst);
+    }
+
+    /// A record is missing from every journal.
+    pub(crate) fn hide(&self, seq: Option<Seq>) {
+        *self.faults.hidden.lock().unwrap() = seq;
+    }
+
+    /// Records of more bytes are refused.
+    pub(crate) fn limit(&self, bytes: Option<usize>) {
+        *self.faults.limit.lock().unwrap() = bytes;
+    }
+
+    /// The answer to append number `k` is held back until [`go_on`](Self::go_on).
+    pub(crate) fn pause_after(&self, k: usize) {
+        self.faults.pause_after.store(k, Ordering::SeqCst);
+    }
+
+    /// Waits until an answer is held back.
+    pub(crate) async fn paused(&self) {
+        self.faults.paused.subscribe().wait_for(|paused| *paused == Some(true)).await.unwrap();
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.faults.paused.send_replace(Some(false));
+    }
+
+    fn take(count: &AtomicUsize) -> bool {
+        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+
+    fn too_large(&self, append: &Append) -> Option<Refused> {
+        let limit = (*self.faults.limit.lock().unwrap())?;
+        let bytes = append.records.iter().map(|record| record.bytes.len()).max()?;
+        (bytes > limit).then(|| Refused::TooLarge { run: append.run.clone(), bytes, limit })
+    }
+}
+
+#[async_trait]
+impl Store for Wrapped {
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        assert!(!Self::take(&self.faults.panics), "the store is broken");
+        if Self::take(&self.faults.cut_off) {
+            return Ok(Vec::new());
+        }
+        let mut answers = Vec::new();
+        for append in batch {
+            answers.push(match self.too_large(append) {
+                Some(refused) => Err(refused),
+                None => self.inner.append(std::slice::from_ref(append)).await?.remove(0),
+            });
+            let taken = self.faults.taken.fetch_add(1, Ordering::SeqCst) + 1;
+            if taken == self.faults.pause_after.load(Ordering::SeqCst) {
+                self.faults.paused.send_replace(Some(true));
+                self.faults.paused.subscribe().wait_for(|paused| *paused == Some(false)).await.unwrap();
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError> {
+        if Self::take(&self.faults.unreadable) {
+            return Err(StoreError::Unavailable { message: "injected".into(), source: None });
+        }
+        let hidden = *self.faults.hidden.lock().unwrap();
+        let records = self.inner.read(run, after, limit).await?;
+        Ok(records.into_iter().filter(|record| Some(record.seq) != hidden).collect())
+    }
+
+    async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
+        self.inner.get(run).await
+    }
+
+    async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
+        self.inner.holder(key).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn claim(
+        &self,
+        worker: &WorkerId,
+        sagas: &[(SagaName, u32)],
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.inner.claim(worker, sagas, lease, limit).await
+    }
+
+    async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError> {
+        self.inner.claim_run(worker, run, lease).await
+    }
+
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.inner.renew(worker, held, lease).await
+    }
+
+    async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
+        self.inner.release(held).await
+    }
+
+    async fn delete(&self, run: &RunId) -> Result<(), StoreError> {
+        self.inner.delete(run).await
+    }
+
+    async fn prune(&self, ended_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.inner.prune(ended_before, limit).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
