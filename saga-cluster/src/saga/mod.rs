@@ -2,8 +2,8 @@
 //!
 //! | saga | steps |
 //! |---|---|
-//! | create | `prepare` → `create` (killed if anything fails) → `admit` → `configure` → `start` |
-//! | scale | `decommission` (halts) → `terminate` (finished) and `prepare` → `create` (killed) → `admit`, then `configure` → `start` (both halt) |
+//! | create | `prepare` → `create` → `admit` → `configure` → `start` |
+//! | scale | `decommission` → `terminate` and, beside it, `create` → `admit`; then `configure` → `start` |
 //! | delete | `find` → `destroy` → `sweep` → `remove` |
 //!
 //! Error handling is at the top, in the shape of these sagas: no step asks whether its cluster still exists. Two things

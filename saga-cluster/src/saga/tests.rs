@@ -13,8 +13,8 @@ fn the_forecasts_are_the_failure_table() {
     let scale = scale::saga().unwrap().forecast().to_string();
     for row in [
         "if `decommission` fails: nothing is undone; the run halts, nothing else stands",
-        "if `terminate` fails: nothing is undone, `terminate` is finished; the run is rolled back, `decommission` stands; \
-         if all that runs beside it is done by then: `create` is undone, `terminate` is finished;",
+        "if `terminate` fails: nothing is undone, `terminate` is finished; the run is rolled back, \
+         `decommission` stands; if all that runs beside it is done by then: `create` is undone, `terminate` is finished;",
         "if `create` fails: `create` is undone, `terminate` is finished; the run is rolled back, `decommission` stands",
         "if `admit` fails: `create` is undone, `terminate` is finished; the run is rolled back, `decommission` stands",
         "if `configure` fails: nothing is undone; the run halts, `decommission`, `terminate`, `create` stand",

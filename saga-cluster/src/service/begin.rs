@@ -51,7 +51,7 @@ impl Inner {
         }
     }
 
-    /// Starts the run that a record in status Creating names. If it is certain that it was not started, the record goes.
+    /// Starts the run that a record in status Creating names. If it certainly was not started, the record goes.
     pub(super) async fn start_create(&self, cluster: &Cluster, run: &RunId, by: Actor) -> Result<(), ServiceError> {
         let name = cluster.name();
         let order = CreateOrder::of(cluster, by);

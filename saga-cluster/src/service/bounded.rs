@@ -1,7 +1,7 @@
 //! A repository that answers.
 //!
-//! The guard, the finalizer and the service itself ask the repository, often while they are alone on a cluster. One that
-//! hangs or panics is one that failed: the caller looks again, and delete stays possible.
+//! The guard, the finalizer and the service itself ask the repository, often while they are alone on a cluster. One
+//! that hangs or panics is one that failed: the caller looks again, and delete stays possible.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

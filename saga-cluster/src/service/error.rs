@@ -113,7 +113,7 @@ pub enum ServiceError {
     /// A name that was kept outside of this service is none.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
-    /// The service was shut down, or dropped, in the middle of it. What was begun goes on when a service is started again.
+    /// The service was shut down, or dropped, in the middle of it. What was begun goes on when one is started again.
     #[error("the service was stopped; what was begun goes on when it is started again")]
     Stopped,
 }

@@ -102,8 +102,8 @@ impl Service {
     /// the cluster is in error, with the reason.
     ///
     /// # Errors
-    /// [`ServiceError::Spec`], [`Refused`](ServiceError::Refused) and its like, if the spec is refused: then nothing was
-    /// touched. [`ServiceError::AlreadyExists`] and [`Busy`](ServiceError::Busy), if the name is taken.
+    /// [`ServiceError::Spec`], [`Refused`](ServiceError::Refused) and its like, if the spec is refused: nothing was
+    /// touched then. [`ServiceError::AlreadyExists`] and [`Busy`](ServiceError::Busy), if the name is taken.
     pub async fn create(&self, spec: ClusterSpec, by: Actor) -> Result<Operation, ServiceError> {
         let name = spec.name.clone();
         let begun = self.detached(Arc::clone(&self.inner).create(spec, by)).await?;
@@ -115,15 +115,15 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::Scale`] and [`Refused`](ServiceError::Refused), if the request is refused: then nothing was
-    /// touched. [`ServiceError::Busy`] and [`NotAllowed`](ServiceError::NotAllowed), if the cluster is not simply active.
+    /// touched. [`ServiceError::Busy`] and [`NotAllowed`](ServiceError::NotAllowed), if the cluster is not just active.
     pub async fn scale(&self, name: &ClusterName, request: ScaleRequest, by: Actor) -> Result<Operation, ServiceError> {
         let begun = self.detached(Arc::clone(&self.inner).scale(name.clone(), request, by)).await?;
         Ok(self.begun(name.clone(), begun))
     }
 
-    /// Deletes a cluster, in whatever state it is: what works on it is cancelled and waited for, or given up if it rests.
-    /// If a delete works on it already, that one's operation is returned. A cluster whose record is gone can be deleted
-    /// too, if there are machines of it.
+    /// Deletes a cluster, in whatever state it is: what works on it is cancelled and waited for, or given up if it
+    /// rests. If a delete works on it already, that one's operation is returned. A cluster whose record is gone can
+    /// be deleted too, if there are machines of it.
     ///
     /// # Errors
     /// [`ServiceError::NoSuchCluster`], if there is nothing to delete. After any other error the cluster's record says

@@ -1,5 +1,5 @@
-//! The record vanishes in the middle: waits end promptly and never as a success, new nodes are killed, and nobody writes
-//! a status.
+//! The record vanishes in the middle: waits end promptly and never as a success, new nodes are killed, and nobody
+//! writes a status.
 
 use std::time::Duration;
 
