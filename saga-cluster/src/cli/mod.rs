@@ -1,8 +1,8 @@
 //! The command line: what `saga-cluster` does.
 //!
 //! `args` reads what is asked for and `session` does it: in this process, if it gets hold of the data directory
-//! (`holder`), or else by asking the process that has it (`control`). Either way a request is a `Request`, what is told
-//! is a stream of `Reply`s, and `render` shows them. `demo` shows it all.
+//! (`holder`), or else by asking the process that has it (`control`). Either way a request is a `request::Request`,
+//! what is told is a stream of `reply::Reply`s, and `render` shows them. `demo` shows it all.
 
 mod args;
 mod change;

@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::label::{ClusterName, GroupName};
 use super::node::{NewNode, Node, NodeName};
-use super::scale::ScalePlan;
 use super::spec::ClusterSpec;
 use super::status::{IllegalTransition, Status};
 use super::timestamp::Timestamp;
@@ -155,20 +154,6 @@ impl Cluster {
     pub fn forget<'a>(&mut self, names: impl IntoIterator<Item = &'a NodeName>) {
         let gone: BTreeSet<&NodeName> = names.into_iter().collect();
         self.nodes.retain(|node| !gone.contains(&node.name));
-    }
-
-    /// Makes the spec say what a finished scale made true: new groups and new counts. Can be done again after a crash.
-    pub fn take_over(&mut self, plan: &ScalePlan) {
-        for group in plan.new_groups() {
-            if self.spec.group(&group.name).is_none() {
-                self.spec.groups.push(group.clone());
-            }
-        }
-        for group in &mut self.spec.groups {
-            if let Some(count) = plan.counts().get(&group.name) {
-                group.count = *count;
-            }
-        }
     }
 
     /// Makes the spec say how many nodes there really are, group by group: after a scale that was undone in part.

@@ -175,6 +175,22 @@ fn problems_of(cluster: &Cluster, request: &ScaleRequest) -> Vec<ScaleProblem> {
     problems
 }
 
+impl Cluster {
+    /// Makes the spec say what a finished scale made true: new groups and new counts. Can be done again after a crash.
+    pub fn take_over(&mut self, plan: &ScalePlan) {
+        for group in plan.new_groups() {
+            if self.spec.group(&group.name).is_none() {
+                self.spec.groups.push(group.clone());
+            }
+        }
+        for group in &mut self.spec.groups {
+            if let Some(count) = plan.counts().get(&group.name) {
+                group.count = *count;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 #[path = "scale_tests.rs"]
 pub(super) mod tests;

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use crate::runtime::execute::panic_message;
 use crate::runtime::metrics;
+use crate::runtime::panics::panic_message;
 use crate::store::{Append, Refused, Store, StoreError};
 
 /// More than any store's frame holds, and little enough that one batch does not hold up the next for long.

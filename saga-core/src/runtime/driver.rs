@@ -22,8 +22,9 @@ use crate::payload::Payload;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
 use crate::runtime::error::ParkReason;
-use crate::runtime::execute::{Executor, panic_message};
+use crate::runtime::execute::Executor;
 use crate::runtime::metrics;
+use crate::runtime::panics::panic_message;
 use crate::runtime::registry::{Mail, Progress};
 use crate::store::{Append, Refused};
 

@@ -2,7 +2,6 @@
 //!
 //! Whatever the user's code does in there (fail, panic, take too long), the future ends with an observation.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +21,7 @@ use crate::journal::{FailureKind, FailureOrigin, ProbeAnswer};
 use crate::machine::{AttemptResult, Command, Observation, State, outcome};
 use crate::payload::Payload;
 use crate::runtime::metrics;
+use crate::runtime::panics::panic_message;
 use crate::runtime::registry::Mail;
 
 /// A probe or guard that has not answered after this long cannot tell.
@@ -266,15 +266,6 @@ async fn attempt_of<T>(
         Err(StepError::new(FailureKind::Fatal, FailureOrigin::Panicked, what))
     });
     result.map_err(parts)
-}
-
-/// The text that a panic carries, which is a string for all but the most unusual ones.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)")
 }
 
 /// Whether an action's waits ask the guard.

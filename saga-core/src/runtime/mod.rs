@@ -22,6 +22,7 @@ mod handle;
 mod metrics;
 mod operator;
 mod options;
+mod panics;
 mod recovery;
 mod registry;
 mod start;

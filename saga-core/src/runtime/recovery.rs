@@ -17,8 +17,8 @@ use crate::machine::{Observation, State, replay};
 use crate::runtime::core::{Core, Lines, Taken};
 use crate::runtime::driver::End;
 use crate::runtime::error::{ParkReason, RecoverError};
-use crate::runtime::execute::panic_message;
 use crate::runtime::metrics;
+use crate::runtime::panics::panic_message;
 use crate::runtime::registry::{Mail, ParkedRun, Progress};
 use crate::store::{Claim, Query, RunStatus, RunSummary, StoreError};
 
