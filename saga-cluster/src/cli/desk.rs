@@ -12,7 +12,7 @@ use super::excuse::excuse;
 use super::reply::{About, Reply};
 use super::request::Request;
 use super::trouble::{Exit, Trouble};
-use crate::model::{ClusterName, NodeGroup, ScaleRequest, Settings, Timestamp};
+use crate::model::{Cluster, ClusterName, NodeGroup, ScaleRequest, Settings, Timestamp};
 use crate::service::{Actor, DeleteOptions, Operation, OperationEnd, Service, ServiceError, Verdict};
 
 /// Answers requests, whoever they come from.
@@ -107,7 +107,13 @@ impl Desk {
     ) -> Result<ScaleRequest, Refusal> {
         let mut counts = BTreeMap::new();
         let relative = changes.iter().any(|change| !matches!(change.by, By::To(_)));
-        let record = if relative { self.service.show(name).await?.record } else { None };
+        let record = match relative {
+            false => None,
+            true => match record(&self.service, name).await {
+                Some(record) => Some(record),
+                None => return Err(ServiceError::NoSuchCluster { name: name.clone() }.into()),
+            },
+        };
         for Change { group, by } in changes {
             let has = record.as_ref().map_or(0, |record| record.nodes_in(group).count());
             let known = record.as_ref().is_none_or(|record| record.spec.group(group).is_some());
@@ -137,6 +143,11 @@ impl Answer for Desk {
         }
         self.act(call, &replies).await
     }
+}
+
+/// The record of a cluster. Unlike `show`, this asks no node how it is.
+pub(super) async fn record(service: &Service, name: &ClusterName) -> Option<Cluster> {
+    service.list().await.ok()?.clusters.into_iter().find(|cluster| cluster.name() == name)
 }
 
 /// Why a request was not done, not yet put into words.

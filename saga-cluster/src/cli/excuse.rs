@@ -1,5 +1,6 @@
 //! What the service's errors mean to a person, and what they can do.
 
+use super::desk::record;
 use super::similar::similar;
 use super::trouble::{Exit, Trouble, chain};
 use crate::model::{ClusterName, ScaleError, ScaleProblem};
@@ -65,7 +66,7 @@ async fn scale(error: &ScaleError, name: Option<&ClusterName>, service: &Service
     };
     let unknown = |problem: &ScaleProblem| matches!(problem, ScaleProblem::UnknownGroup(_));
     let Some(name) = name.filter(|_| error.problems.iter().any(unknown)) else { return trouble };
-    match service.show(name).await.ok().and_then(|report| report.record) {
+    match record(service, name).await {
         Some(record) => trouble
             .next(format!("its groups are {}", quoted(record.spec.groups.iter().map(|group| group.name.as_str()))))
             .next("to add one, write --new-group GROUP=COUNT"),

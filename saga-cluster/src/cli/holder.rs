@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::join_all;
-use saga_core::store::{RunStatus, SledStore, StoreError};
+use saga_core::store::{SledStore, StoreError};
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 
@@ -160,10 +160,11 @@ async fn unfinished(service: &Service, screen: &Sender<Reply>) -> Vec<Operation>
     match service.operations().await {
         Ok(operations) => {
             for operation in operations {
-                let run = service.show(&operation.cluster).await.ok().and_then(|report| report.run);
-                if run.is_none_or(|run| run.run != operation.run || run.status == RunStatus::Running) {
-                    unfinished.push(operation);
+                // One that cannot be told of is followed too: that tells why.
+                if operation.status().await.is_ok_and(|status| !status.is_live()) {
+                    continue;
                 }
+                unfinished.push(operation);
             }
         }
         Err(error) => {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use saga_core::journal::Record;
+use saga_core::store::RunStatus;
 use saga_core::{Outcome, OutcomeError, Payload, RunId};
 use tokio::sync::broadcast;
 
@@ -53,6 +54,15 @@ impl Operation {
             Ok::<_, ServiceError>(futures::stream::try_unfold(telling, Telling::next))
         })
         .try_flatten()
+    }
+
+    /// Where its run stands: at work, at rest, or ended.
+    ///
+    /// # Errors
+    /// [`ServiceError`], if that cannot be told.
+    pub async fn status(&self) -> Result<RunStatus, ServiceError> {
+        let summary = self.service.inner.coordinator.summary(&self.run).await?;
+        Ok(summary.ok_or_else(|| OutcomeError::UnknownRun(self.run.clone()))?.status)
     }
 
     /// Waits until it comes to rest, and tells how.

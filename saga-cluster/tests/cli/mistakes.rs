@@ -28,6 +28,8 @@ fn an_unknown_cluster_is_told_with_similar_names() {
     place.create().expect(0);
     let typo = place.run(&["show", "stroe"]).expect(1).stderr;
     assert!(typo.contains("did you mean `store`?"), "{typo}");
+    let typo = place.run(&["scale", "stroe", "east=-1"]).expect(1).stderr;
+    assert!(typo.contains("did you mean `store`?"), "{typo}");
     let other = place.run(&["delete", "elephant"]).expect(1).stderr;
     assert!(other.contains("saga-cluster list"), "{other}");
     let twice = place.create().expect(1).stderr;

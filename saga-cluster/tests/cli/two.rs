@@ -40,6 +40,23 @@ fn the_holder_stays_for_what_others_asked_for() {
 }
 
 #[test]
+fn who_leaves_while_another_process_works_is_told_that_it_goes_on() {
+    let place = Place::new();
+    let creating = place.start_slow_create();
+    let other = place.file("other.toml", &crate::support::SPEC.replace("'store'", "'other'"));
+    let others = place.start(&["create", &other]);
+    until("machines of both are made", || place.processes() >= 6);
+    others.signal(Signal::INT);
+    let left = others.wait().expect(5);
+    assert!(left.stderr.contains(&format!("create `other` goes on in process {}", creating.pid())), "{left:?}");
+    place.open_gate();
+    let stayed = creating.wait().expect(0);
+    assert!(stayed.stderr.contains("in another process: create `other`"), "{stayed:?}");
+    let list = place.run(&["list", "--json"]).expect(0).of_type("cluster");
+    assert!(list.len() == 2 && list.iter().all(|cluster| cluster["status"] == "active"), "{list:?}");
+}
+
+#[test]
 fn a_holder_that_dies_leaves_its_clients_with_the_truth() {
     let place = Place::new();
     let creating = place.start_slow_create();

@@ -219,3 +219,7 @@ fn allowed(allowed: &[String], cluster: &ClusterName) -> String {
     };
     allowed.iter().map(command).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

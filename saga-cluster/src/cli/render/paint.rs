@@ -18,6 +18,12 @@ impl Paint {
         Self { on: stream.is_terminal() && !refused }
     }
 
+    /// No colours.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { on: false }
+    }
+
     fn with(self, code: &str, text: &str) -> String {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
