@@ -85,12 +85,17 @@ impl Narrator {
         let by = match self.kind {
             OperationKind::Create => input.decode::<CreateOrder>().map(|order| {
                 self.new = order.nodes.into_iter().map(|node| node.name).collect();
-                (order.subject.by, format!("create {} nodes", self.new.len()))
+                (
+                    order.subject.by,
+                    format!("create {} node{}", self.new.len(), if self.new.len() == 1 { "" } else { "s" }),
+                )
             }),
             OperationKind::Scale => input.decode::<ScaleOrder>().map(|order| {
                 self.new = order.plan.add().iter().map(|node| node.name.clone()).collect();
                 self.leaving = order.plan.remove().to_vec();
-                let what = format!("scale: {} nodes come, {} go", self.new.len(), self.leaving.len());
+                let come = if self.new.len() == 1 { "node comes" } else { "nodes come" };
+                let go = if self.leaving.len() == 1 { "goes" } else { "go" };
+                let what = format!("scale: {} {come}, {} {go}", self.new.len(), self.leaving.len());
                 (order.subject.by, what)
             }),
             OperationKind::Delete => input

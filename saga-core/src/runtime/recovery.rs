@@ -120,7 +120,13 @@ impl<App: Send + Sync + 'static> Core<App> {
             () = self.shared.parking.cancelled() => return Err(End::Stopped),
             loaded = self.load(run) => loaded?,
         };
-        let seen = vec![Observation::Resumed { epoch, worker: self.worker.clone() }];
+        // A run that waited for its first place, or that an operator has just moved on, was taken up under this claim
+        // already, and nothing of it has been in flight since.
+        let seen = if state.epoch() == epoch {
+            Vec::new()
+        } else {
+            vec![Observation::Resumed { epoch, worker: self.worker.clone() }]
+        };
         Ok((Taken { definition, run: run.clone(), epoch, state, commands: Vec::new(), seen }, slot))
     }
 
