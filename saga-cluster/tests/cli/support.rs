@@ -162,12 +162,25 @@ impl Drop for Place {
 }
 
 /// How many processes name something in that directory on their command line.
+///
+/// A shell that waits forks to do so, and until the fork has become another program it has the shell's command line: a
+/// child with the command line of its parent is not counted.
 pub(crate) fn processes_in(root: &Path) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    let names_it =
-        |line: &Vec<u8>| String::from_utf8_lossy(line).split('\0').any(|arg| Path::new(arg).starts_with(root));
-    lines.filter(names_it).count()
+    let processes: Vec<(PathBuf, Vec<u8>)> = entries
+        .filter_map(|entry| Some((entry.path(), std::fs::read(entry.path().join("cmdline")).ok()?)))
+        .filter(|(_, line)| String::from_utf8_lossy(line).split('\0').any(|arg| Path::new(arg).starts_with(root)))
+        .collect();
+    let is_fork = |(path, line): &(PathBuf, Vec<u8>)| {
+        parent(path).and_then(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok()).is_some_and(|its| its == *line)
+    };
+    processes.iter().filter(|process| !is_fork(process)).count()
+}
+
+/// The parent of a process: the second field behind its name, which stands in brackets and may hold anything.
+fn parent(process: &Path) -> Option<u32> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// A command that runs, and is killed if the test forgets it.
