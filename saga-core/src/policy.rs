@@ -110,10 +110,13 @@ impl Retry {
         let delay = full * (1.0 - self.jitter * sample.clamp(0.0, 1.0));
         // The longest duration is no longer one after it was rounded to a float.
         let delay = Duration::try_from_secs_f64(delay).unwrap_or(self.cap);
-        match self.max_elapsed {
-            Some(most) if elapsed.saturating_add(delay) > most => None,
-            _ => Some(delay),
-        }
+        self.allows_after(elapsed.saturating_add(delay)).then_some(delay)
+    }
+
+    /// Whether an attempt may start so long after the first one.
+    #[must_use]
+    pub fn allows_after(&self, elapsed: Duration) -> bool {
+        self.max_elapsed.is_none_or(|most| elapsed <= most)
     }
 }
 

@@ -254,3 +254,23 @@ async fn more_runs_than_places_wait_for_their_turn() {
     coordinator.shutdown(Shutdown::Drain).await.unwrap();
     assert!(matches!(coordinator.start(&saga, 1).await, Err(StartError::ShuttingDown)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_that_an_error_asks_for_does_not_outlast_the_policy() {
+    let (store, world) = (MemoryStore::new(), World::default());
+    let mut saga = Saga::<World, u32>::builder("busy", 1);
+    let input = saga.input();
+    let a = saga
+        .step("a", input, async |ctx: Ctx<World>, _: u32| -> Result<u32, StepError> {
+            ctx.note(format!("attempt {}", ctx.attempt()));
+            let minutes = if ctx.attempt() == 1 { 5 } else { 60 };
+            Err(StepError::retry_after("busy", Duration::from_secs(60 * minutes)))
+        })
+        .retry(Retry::fixed(10, Duration::from_secs(1)).max_elapsed(Duration::from_secs(15 * 60)))
+        .nothing_to_undo();
+    let saga = saga.build(a).unwrap();
+    let coordinator = coordinator(&store, &world, &saga).await;
+    let run = coordinator.start(&saga, 1).await.unwrap();
+    assert!(matches!(run.outcome().await.unwrap(), Outcome::RolledBack(_)));
+    assert_eq!(world.notes(), ["attempt 1", "attempt 2"], "an hour is more than the policy gives");
+}

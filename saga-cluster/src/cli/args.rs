@@ -65,7 +65,7 @@ Exit codes:
     0  done
     1  an error; the message says what was touched
     2  the command line or the spec is wrong; nothing was touched
-    3  the operation was undone or given up; the message says why
+    3  the operation was undone, or given up by somebody else; the message says why
     4  the operation halted or is stuck, or something is left: a person decides,
        by `retry`, `abandon` or `delete`
     5  the operation is not finished: it goes on when any command is run next

@@ -24,6 +24,9 @@ pub(super) async fn excuse(error: ServiceError, name: Option<&ClusterName>, serv
                 .untouched()
                 .next(format!("wait for that to end, or `saga-cluster delete {name}`, which is always possible"))
         }
+        ServiceError::Parked { ref name, .. } => Trouble::new(chain(&error))
+            .untouched()
+            .next(format!("use a release that has what it needs, or `saga-cluster delete {name} --force`")),
         ServiceError::NotAllowed { ref name, status, ref why, ref allowed } => {
             let trouble = Trouble::new(format!("cluster `{name}` is {status}, {why}")).untouched();
             match allowed.is_empty() {

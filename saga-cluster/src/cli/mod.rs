@@ -92,7 +92,8 @@ fn read(command: Command) -> Result<Request, Trouble> {
 /// Tells to standard error what goes on inside. `RUST_LOG` has the last word.
 fn trace(verbose: u8) {
     let level = match verbose {
-        0 => "off",
+        // A store that has no room, or does not answer, is waited for: whoever waits has to know what for.
+        0 => "off,saga_core::runtime::committer=warn",
         1 => "saga_cluster=info,saga_core=info",
         _ => "saga_cluster=debug,saga_core=debug",
     };

@@ -132,7 +132,10 @@ impl Inner {
         if let Some((summary, kind)) = &holder
             && summary.status.is_live()
         {
-            return Err(ServiceError::Busy { name, run: summary.run.clone(), kind: *kind });
+            return Err(match self.parked(&summary.run) {
+                Some(reason) => ServiceError::Parked { name, run: summary.run.clone(), reason },
+                None => ServiceError::Busy { name, run: summary.run.clone(), kind: *kind },
+            });
         }
         if cluster.status == Status::Active && holder.is_none() {
             return Ok(());
@@ -141,7 +144,7 @@ impl Inner {
             Some((_, kind)) => format!("and its {kind} waits for a decision"),
             None => "and only an active cluster can be scaled".to_owned(),
         };
-        let allowed = allowed(Some(cluster.status), holder.map(|(summary, _)| summary.status));
+        let allowed = allowed(Some(cluster.status), holder.map(|(summary, _)| summary.status), false);
         Err(ServiceError::NotAllowed { name, status: cluster.status, why, allowed })
     }
 

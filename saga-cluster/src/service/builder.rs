@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use saga_core::Coordinator;
 use saga_core::store::Store;
@@ -16,6 +17,9 @@ use crate::model::Status;
 use crate::plugin::Plugin;
 use crate::repository::ClusterRepository;
 use crate::saga::{ClusterApp, Live, create, delete, scale};
+
+/// How long the start waits for one cluster to be mended: the stores may have no room, and it is to answer all the same.
+const MEND_AT_START: Duration = Duration::from_secs(2);
 
 /// Builds a [`Service`].
 #[must_use = "nothing is resumed until `start` is called"]
@@ -79,13 +83,17 @@ impl ServiceBuilder {
         for cluster in inner.repository().list().await?.clusters {
             if matches!(cluster.status, Status::Creating | Status::Scaling | Status::Deleting) {
                 // At once, so that what goes on is known when this returns; later, if it cannot be mended yet.
-                let mended = {
+                let mending = async {
                     let _alone = inner.alone_on(cluster.name()).await;
                     inner.repair(cluster.name()).await
                 };
-                if let Err(error) = mended {
-                    warn!(cluster = %cluster.name(), %error, "a cluster cannot be mended yet");
-                    inner.look_after(cluster.name());
+                match tokio::time::timeout(MEND_AT_START, mending).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        warn!(cluster = %cluster.name(), %error, "a cluster cannot be mended yet");
+                        inner.look_after(cluster.name());
+                    }
+                    Err(_) => inner.look_after(cluster.name()),
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use saga_core::store::StoreError;
-use saga_core::{CancelError, InvalidId, OperatorError, OutcomeError, RecoverError, RunId, StartError};
+use saga_core::{CancelError, InvalidId, OperatorError, OutcomeError, ParkReason, RecoverError, RunId, StartError};
 use thiserror::Error;
 
 use super::OperationKind;
@@ -64,6 +64,17 @@ pub enum ServiceError {
         run: RunId,
         /// What that run does.
         kind: OperationKind,
+    },
+    /// The run that holds the cluster was set aside, because this service cannot take it up. Start a service that can (the
+    /// error says what it needs), or delete the cluster by force.
+    #[error("the run {run}, which holds cluster `{name}`, cannot be taken up: {reason}")]
+    Parked {
+        /// The cluster.
+        name: ClusterName,
+        /// The run that holds it.
+        run: RunId,
+        /// Why it cannot be taken up.
+        reason: Arc<ParkReason>,
     },
     /// The cluster's state does not allow it; the error says what is allowed instead.
     #[error("cluster `{name}` is {status}, {why}; allowed: {}", .allowed.join(", "))]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use saga_core::store::{RunStatus, RunSummary};
-use saga_core::{Coordinator, ExclusiveKey, Payload, RunId, Seq, StartError, StartOptions};
+use saga_core::{Coordinator, ExclusiveKey, ParkReason, Payload, RunId, Seq, StartError, StartOptions};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -58,6 +58,11 @@ impl Inner {
         let Some(summary) = self.coordinator.summary(&run).await? else { return Ok(None) };
         let kind = kind(&summary)?;
         Ok(Some((summary, kind)))
+    }
+
+    /// Why the run that holds the cluster cannot be taken up here, if that is so.
+    pub(super) fn parked(&self, run: &RunId) -> Option<Arc<ParkReason>> {
+        self.coordinator.parked().into_iter().find(|parked| parked.run == *run).map(|parked| parked.reason)
     }
 
     /// The input that a run was started with.
@@ -146,6 +151,9 @@ impl Inner {
         match error {
             StartError::ShuttingDown => ServiceError::Stopped,
             StartError::KeyHeld { holder, .. } => match self.holder(name).await {
+                _ if let Some(reason) = self.parked(&holder) => {
+                    ServiceError::Parked { name: name.clone(), run: holder, reason }
+                }
                 Ok(Some((summary, kind))) => ServiceError::Busy { name: name.clone(), run: summary.run, kind },
                 Ok(None) => ServiceError::Busy { name: name.clone(), run: holder, kind: OperationKind::Delete },
                 Err(error) => error,
@@ -160,14 +168,23 @@ pub(super) fn may_have_started(error: &StartError) -> bool {
     matches!(error, StartError::Store(_) | StartError::Refused(_) | StartError::ShuttingDown)
 }
 
+/// Behind the name of a cluster, in the key of a delete that passes by a parked run. No cluster's name has a slash.
+const BESIDE: &str = "/beside";
+
 /// What every run on a cluster holds.
 pub(super) fn key(name: &ClusterName) -> Result<ExclusiveKey, ServiceError> {
     Ok(ExclusiveKey::new(format!("cluster/{name}"))?)
 }
 
+/// What a delete holds that passes by a run which cannot be taken up, and so keeps the cluster's own key.
+pub(super) fn key_beside(name: &ClusterName) -> Result<ExclusiveKey, ServiceError> {
+    Ok(ExclusiveKey::new(format!("cluster/{name}{BESIDE}"))?)
+}
+
 /// The cluster whose key that is.
 pub(super) fn cluster_of(summary: &RunSummary) -> Result<ClusterName, ServiceError> {
     let name = summary.key.as_ref().and_then(|key| key.as_str().strip_prefix("cluster/"));
+    let name = name.map(|name| name.strip_suffix(BESIDE).unwrap_or(name));
     name.and_then(|name| name.parse().ok()).ok_or_else(|| ServiceError::Unreadable {
         run: summary.run.clone(),
         why: "it does not work on a cluster".to_owned(),
@@ -185,7 +202,10 @@ pub(super) fn kind(summary: &RunSummary) -> Result<OperationKind, ServiceError> 
 }
 
 /// What can be asked for, given the record's status and the run that holds the cluster.
-pub(super) fn allowed(status: Option<crate::model::Status>, run: Option<RunStatus>) -> Vec<String> {
+pub(super) fn allowed(status: Option<crate::model::Status>, run: Option<RunStatus>, parked: bool) -> Vec<String> {
+    if parked {
+        return vec!["delete --force".to_owned()];
+    }
     use crate::model::Status::{Active, Error};
     let mut allowed = Vec::new();
     if run.is_some_and(RunStatus::is_resting) {

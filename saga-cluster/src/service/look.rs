@@ -9,7 +9,7 @@ use saga_core::journal::Record;
 use saga_core::store::{Query, RunStatus, RunSummary};
 use saga_core::{Payload, RunId, SagaName, Seq};
 
-use super::inner::{Inner, allowed, cluster_of, key, kind};
+use super::inner::{Inner, allowed, cluster_of, kind};
 use super::narrate::Narrator;
 use super::{ClusterReport, HistoryEntry, Listing, OperationKind, RunReport, ServiceError};
 use crate::engine::Machine;
@@ -39,7 +39,9 @@ impl Inner {
             Some(cluster) => self.health(cluster).await,
             None => Ok(BTreeMap::new()),
         };
-        let allowed = allowed(record.as_ref().map(|one| one.status), holder.as_ref().map(|(one, _)| one.status));
+        let status = record.as_ref().map(|one| one.status);
+        let parked = holder.as_ref().is_some_and(|(one, _)| self.parked(&one.run).is_some());
+        let allowed = allowed(status, holder.as_ref().map(|(one, _)| one.status), parked);
         let run = match holder {
             Some((summary, kind)) => Some(self.report(summary, kind).await?),
             None => None,
@@ -71,17 +73,16 @@ impl Inner {
         if summary.status.is_resting() {
             let outcome = self.coordinator.attach::<Payload>(&summary.run).await?.outcome().await?;
             (why, residue) = (reason(&outcome), outcome.residue().to_vec());
-        } else if let Some(parked) = self.coordinator.parked().into_iter().find(|parked| parked.run == summary.run) {
-            why = parked.reason.to_string();
+        } else if let Some(reason) = self.parked(&summary.run) {
+            why = reason.to_string();
         }
         Ok(RunReport { run: summary.run, kind, status: summary.status, reason: why, residue })
     }
 
     pub(super) async fn history(&self, name: &ClusterName) -> Result<Vec<HistoryEntry>, ServiceError> {
-        let key = key(name)?;
         let runs = self.runs(Vec::new()).await?;
         let mut history = Vec::new();
-        for summary in runs.iter().filter(|summary| summary.key.as_ref() == Some(&key)) {
+        for summary in runs.iter().filter(|summary| cluster_of(summary).is_ok_and(|its| its == *name)) {
             let (kind, run) = (kind(summary)?, &summary.run);
             let mut narrator = Narrator::new(kind);
             for Record { at, event, .. } in self.journal(run).await? {

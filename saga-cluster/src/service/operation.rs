@@ -95,7 +95,7 @@ impl Operation {
             status,
             reason: why,
             nodes_left: nodes,
-            allowed: if done { Vec::new() } else { allowed(status, holder) },
+            allowed: if done { Vec::new() } else { allowed(status, holder, false) },
         })
     }
 }

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use saga_core::store::RunStatus;
-use saga_core::{Actor, CancelError, Payload, RunId, StartError};
+use saga_core::{Actor, CancelError, Payload, RunId, StartError, StartOptions};
 
 use super::begin::Begun;
-use super::inner::{Inner, may_have_started};
+use super::inner::{Inner, key, key_beside, may_have_started};
 use super::{DeleteOptions, OperationKind, ServiceError};
 use crate::model::{Cluster, ClusterName, KindName, Status};
 use crate::repository::RepositoryError;
@@ -37,8 +37,14 @@ impl Inner {
         // Someone else deletes it if, and only if, a live run does. A status proves nothing.
         if let Some((summary, OperationKind::Delete)) = &holder
             && summary.status.is_live()
+            && (!how.force || self.parked(&summary.run).is_none())
         {
             return Ok((summary.run.clone(), OperationKind::Delete));
+        }
+        if let Some((summary, _)) = &holder
+            && !how.force
+        {
+            self.not_parked(&name, &summary.run)?; // nothing is marked that cannot go on
         }
         let (record, unreadable) = match self.repository().get(&name).await {
             // Nobody can say what it holds, so only force takes it away.
@@ -120,15 +126,16 @@ impl Inner {
     /// Starts the delete, or says why not, and whether it may go on all the same.
     async fn clear_and_start(&self, order: DeleteOrder, run: &RunId) -> Result<(), (ServiceError, bool)> {
         loop {
-            self.clear(&order.name, &order.by).await.map_err(|error| {
+            let cleared = self.clear(&order.name, order.force, &order.by).await.map_err(|error| {
                 let stopped = matches!(error, ServiceError::Stopped);
                 (error, stopped)
             })?;
-            let options = Self::options(&order.name, run).map_err(|error| (error, false))?;
+            let key = if cleared { key(&order.name) } else { key_beside(&order.name) };
+            let options = StartOptions::new().id(run.clone()).key(key.map_err(|error| (error, false))?);
             match self.coordinator.start_with(&self.delete, order.clone(), options).await {
                 Ok(_) => return Ok(()),
                 // Another process was faster: what it began is cleared like the rest.
-                Err(StartError::KeyHeld { .. }) => {}
+                Err(StartError::KeyHeld { .. }) if cleared => {}
                 Err(error) => {
                     let may_go_on = may_have_started(&error);
                     return Err((self.not_started(&order.name, error).await, may_go_on));
@@ -137,9 +144,23 @@ impl Inner {
         }
     }
 
-    /// Cancels whatever works on the cluster, waits until it rests, and gives it up if that is no end.
-    async fn clear(&self, name: &ClusterName, by: &Actor) -> Result<(), ServiceError> {
+    /// Whether this service can take up a run.
+    fn not_parked(&self, name: &ClusterName, run: &RunId) -> Result<(), ServiceError> {
+        match self.parked(run) {
+            None => Ok(()),
+            Some(reason) => Err(ServiceError::Parked { name: name.clone(), run: run.clone(), reason }),
+        }
+    }
+
+    /// Cancels whatever works on the cluster, waits until it rests, and gives it up if that is no end. Whether the
+    /// cluster is free then: a run that cannot be taken up keeps it, and only force passes by that. Should a later build
+    /// take such a run up, its guard finds the cluster gone: it goes back, and kills what it made.
+    async fn clear(&self, name: &ClusterName, force: bool, by: &Actor) -> Result<bool, ServiceError> {
         while let Some((summary, _)) = self.holder(name).await? {
+            if force && self.parked(&summary.run).is_some() {
+                return Ok(false);
+            }
+            self.not_parked(name, &summary.run)?;
             match summary.status {
                 RunStatus::Running => {
                     match self.coordinator.cancel(&summary.run, by.clone()).await {
@@ -156,7 +177,7 @@ impl Inner {
                 RunStatus::Completed | RunStatus::RolledBack | RunStatus::Abandoned => {}
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn not_deleted(&self, cluster: &Cluster, run: &RunId, why: &ServiceError) -> Result<(), ServiceError> {

@@ -60,7 +60,7 @@ impl Inner {
                 name: name.clone(),
                 status: cluster.status,
                 why: "and nothing waits for a decision".to_owned(),
-                allowed: allowed(Some(cluster.status), None),
+                allowed: allowed(Some(cluster.status), None, false),
             }),
             (None, None) => Err(ServiceError::NoSuchCluster { name: name.clone() }),
         }

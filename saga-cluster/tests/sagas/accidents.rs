@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use saga_cluster::engine::Engine;
 use saga_cluster::model::Status;
-use saga_cluster::service::{OperationKind, ServiceError, Verdict};
+use saga_cluster::service::{DeleteOptions, OperationKind, ServiceError, Verdict};
 use saga_cluster::testing::{Call, How, On, When};
 
 use crate::world::*;
@@ -293,7 +294,14 @@ async fn a_run_that_cannot_be_resumed_does_not_stop_the_service() {
     }
     let shown = service.show(&demo()).await.unwrap();
     assert!(!shown.run.unwrap().reason.is_empty(), "why it cannot go on is told");
+    let before = world.record().await.unwrap();
     let delete = service.delete(&demo(), Default::default(), ada()).await;
-    assert!(delete.is_err());
-    assert_eq!(world.record().await.unwrap().status, Status::Error, "it is not left as being deleted");
+    assert!(matches!(delete, Err(ServiceError::Parked { .. })), "{delete:?}");
+    assert_eq!(world.record().await.unwrap(), before, "nothing was touched");
+    assert_eq!(service.show(&demo()).await.unwrap().allowed, ["delete --force"]);
+
+    let forced = service.delete(&demo(), DeleteOptions { force: true }, ada()).await.unwrap();
+    assert_eq!(end(&forced).await.verdict, Verdict::Done, "force passes by the run that nobody can take up");
+    assert!(world.record().await.is_none());
+    assert!(world.engine.list(&demo()).await.unwrap().is_empty());
 }

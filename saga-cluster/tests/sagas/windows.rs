@@ -1,9 +1,11 @@
 //! The process dies, or the repository fails, around the service's own writes to the repository.
 
-use saga_cluster::model::Status;
+use saga_cluster::model::{Cluster, Status};
 use saga_cluster::repository::ClusterRepository;
 use saga_cluster::service::{Service, ServiceError, Verdict};
 use saga_cluster::testing::{How, On};
+
+use saga_core::store::Fault;
 
 use crate::world::*;
 
@@ -223,4 +225,25 @@ async fn a_repository_that_hangs_or_panics_is_got_over() {
         writes(&world, On::RemoveRecord, 0, 2, how);
         world.assert_deletable(&service).await;
     }
+}
+
+/// There is no room for a run's journal: the record waits for that, and the service answers all the same.
+#[tokio::test(start_paused = true)]
+async fn a_store_without_room_does_not_keep_the_service_from_answering() {
+    let world = World::new();
+    let mut cluster = Cluster::new(spec());
+    cluster.live_run = Some("never-started".to_owned());
+    world.records.insert(cluster).await.unwrap();
+    world.store.faults().fail_appends(usize::MAX, Fault::Full);
+    let service = in_time(world.service()).await;
+    let shown = in_time(service.show(&demo())).await.unwrap();
+    assert_eq!(shown.record.unwrap().status, Status::Creating);
+
+    world.store.faults().fail_appends(0, Fault::Full);
+    in_time(async {
+        while world.record().await.unwrap().status != Status::Active {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    })
+    .await;
 }

@@ -173,8 +173,10 @@ fn retry_at(
     jitter: f64,
     hint: RetryHint,
 ) -> Option<Timestamp> {
-    let delay = policy.delay_after(failures_before.saturating_add(1), now.since(since), jitter)?;
-    Some(now.plus(delay.max(hint.unwrap_or_default())))
+    let elapsed = now.since(since);
+    let delay = policy.delay_after(failures_before.saturating_add(1), elapsed, jitter)?;
+    let delay = delay.max(hint.unwrap_or_default());
+    policy.allows_after(elapsed.saturating_add(delay)).then(|| now.plus(delay))
 }
 
 /// Why an operator's act is not possible.

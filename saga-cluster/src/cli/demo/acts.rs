@@ -160,6 +160,13 @@ async fn delete(stage: &mut Stage, story: &mut Story) -> Result<(), Trouble> {
     let last = stage.nodes().await?;
     let intact = blocks::intact(&last, ALL).await?;
     story.command("scale store east=+3");
+    // The last one takes its time, so that the delete comes in the middle on the fastest machine too.
+    let record = stage.look().await?.and_then(|report| report.record);
+    let record = record.ok_or_else(|| Trouble::new("the cluster has no record"))?;
+    let east = "east".parse().map_err(|_| Trouble::new("`east` is no group"))?;
+    let coming = record.next_names(&east, 3);
+    let slow = coming.last().ok_or_else(|| Trouble::new("no node comes"))?;
+    stage.faults.inject(On::Create, When::Node(slow.clone()), How::HangBefore);
     let (scaling, mut told) = stage.begin(scale(stage, &[("east", By::More(3))])?)?;
     while let Some(reply) = told.recv().await {
         // One of the three is there, so there is something to undo.
@@ -169,6 +176,7 @@ async fn delete(stage: &mut Stage, story: &mut Story) -> Result<(), Trouble> {
     }
     drop(told);
     let exit = stage.run(story, &["delete", CLUSTER]).await?;
+    stage.faults.clear();
     let scaling = scaling.await.map_err(|error| Trouble::new(error.to_string()))?;
     story.proof("the scale gave way, and the delete is done", scaling.number() != 0 && exit == 0);
 

@@ -108,7 +108,10 @@ impl Stage {
             if !ended && until(&reply) {
                 child.kill().await.map_err(failed)?;
                 screen.close();
-                return Ok(pid);
+                // It may have ended by itself just before; then nothing was killed in the middle.
+                let status = child.wait().await.map_err(failed)?;
+                let killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
+                return Ok(pid.filter(|_| killed));
             }
         }
         child.wait().await.map_err(failed)?;
