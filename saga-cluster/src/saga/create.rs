@@ -15,14 +15,7 @@ pub(crate) fn saga() -> Result<CreateSaga, BuildError> {
     let mut saga = Saga::<ClusterApp, CreateOrder>::builder(NAME, 1);
     let order = saga.input();
     let tasks = saga.step(phase::PREPARE, order, prepare).nothing_to_undo();
-    let made = saga
-        .for_each(phase::CREATE, tasks, nodes::make)
-        .concurrency(policy::NODES_AT_ONCE)
-        .retry(policy::CREATE)
-        .timeout(policy::CREATE_WITHIN)
-        .undo_retry(policy::KILL)
-        .undo_timeout(policy::DESTROY_WITHIN)
-        .compensate(nodes::kill);
+    let made = nodes::are_made(&mut saga, tasks);
     // Nothing to undo in the record either: the finalizer tells it which nodes are left. An undo of its own would keep
     // machines alive for as long as the repository cannot be written to.
     let admitted = saga

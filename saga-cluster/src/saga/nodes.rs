@@ -1,18 +1,33 @@
 //! Making machines, killing those that are not kept, and setting up those that are.
 
-use saga_core::{Ctx, StepError, Undo};
+use saga_core::{Builder, Ctx, Handle, StepError, Undo};
+use serde::de::DeserializeOwned;
 
 use super::live::CallContext;
 use super::order::{NodeTask, Subject};
 use super::wait::{as_told, for_engine, for_plugin, worth_another};
-use super::{ClusterApp, record};
+use super::{ClusterApp, phase, policy, record};
 use crate::engine::Engine;
 use crate::model::{Doomed, Node, NodeName, NodeToken};
 use crate::plugin::{ClusterView, PluginError};
 
+/// The step that makes a machine for each task, and kills them if it is undone: the same whenever machines are made.
+pub(super) fn are_made<In>(saga: &mut Builder<ClusterApp, In>, tasks: Handle<Vec<NodeTask>>) -> Handle<Vec<Node>>
+where
+    In: DeserializeOwned + Send + 'static,
+{
+    saga.for_each(phase::CREATE, tasks, make)
+        .concurrency(policy::NODES_AT_ONCE)
+        .retry(policy::CREATE)
+        .timeout(policy::CREATE_WITHIN)
+        .undo_retry(policy::KILL)
+        .undo_timeout(policy::DESTROY_WITHIN)
+        .compensate(kill)
+}
+
 /// Makes one machine. Its token is journaled before the engine hears of it, so that whatever happens then, it is known
 /// under which one to look.
-pub(super) async fn make(ctx: Ctx<ClusterApp>, task: NodeTask) -> Result<Node, StepError> {
+async fn make(ctx: Ctx<ClusterApp>, task: NodeTask) -> Result<Node, StepError> {
     let order = task.order(&ctx.idempotency_key());
     if ctx.checkpoints().is_empty() {
         ctx.checkpoint(&order.token).await?;
@@ -26,7 +41,7 @@ pub(super) async fn make(ctx: Ctx<ClusterApp>, task: NodeTask) -> Result<Node, S
 }
 
 /// Undoes [`make`], whether or not that knew what it had made.
-pub(super) async fn kill(ctx: Ctx<ClusterApp>, undo: Undo<NodeTask, Node>) -> Result<(), StepError> {
+async fn kill(ctx: Ctx<ClusterApp>, undo: Undo<NodeTask, Node>) -> Result<(), StepError> {
     let order = undo.input.order(&ctx.idempotency_key());
     destroy(ctx.engine(&undo.input.engine)?, &Doomed::of_own_making(&order)).await
 }

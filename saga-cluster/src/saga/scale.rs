@@ -35,14 +35,7 @@ pub(crate) fn saga() -> Result<ScaleSaga, BuildError> {
         .timeout(policy::DESTROY_WITHIN)
         .finish_forward(policy::TERMINATE_PATIENCE);
     let tasks = saga.step(phase::PREPARE, order, prepare).after(proofs).nothing_to_undo();
-    let made = saga
-        .for_each(phase::CREATE, tasks, nodes::make)
-        .concurrency(policy::NODES_AT_ONCE)
-        .retry(policy::CREATE)
-        .timeout(policy::CREATE_WITHIN)
-        .undo_retry(policy::KILL)
-        .undo_timeout(policy::DESTROY_WITHIN)
-        .compensate(nodes::kill);
+    let made = nodes::are_made(&mut saga, tasks);
     let admitted = saga
         .step(phase::ADMIT, (order, made), admit)
         .retry(policy::RECORD)

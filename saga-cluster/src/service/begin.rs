@@ -28,7 +28,7 @@ impl Inner {
         let name = spec.name.clone();
         let _alone = self.alone_on(&name).await;
         if let Some((summary, kind)) = self.holder(&name).await? {
-            return Err(ServiceError::Busy { name, run: summary.run, kind });
+            return Err(self.in_the_way(&name, summary.run, kind));
         }
         let run = RunId::generate();
         let mut cluster = Cluster::new(spec);
@@ -132,10 +132,7 @@ impl Inner {
         if let Some((summary, kind)) = &holder
             && summary.status.is_live()
         {
-            return Err(match self.parked(&summary.run) {
-                Some(reason) => ServiceError::Parked { name, run: summary.run.clone(), reason },
-                None => ServiceError::Busy { name, run: summary.run.clone(), kind: *kind },
-            });
+            return Err(self.in_the_way(&name, summary.run.clone(), *kind));
         }
         if cluster.status == Status::Active && holder.is_none() {
             return Ok(());

@@ -65,6 +65,14 @@ impl Inner {
         self.coordinator.parked().into_iter().find(|parked| parked.run == *run).map(|parked| parked.reason)
     }
 
+    /// Why nothing else can be done to a cluster while that run holds it.
+    pub(super) fn in_the_way(&self, name: &ClusterName, run: RunId, kind: OperationKind) -> ServiceError {
+        match self.parked(&run) {
+            Some(reason) => ServiceError::Parked { name: name.clone(), run, reason },
+            None => ServiceError::Busy { name: name.clone(), run, kind },
+        }
+    }
+
     /// The input that a run was started with.
     pub(super) async fn input(&self, run: &RunId) -> Result<Payload, ServiceError> {
         let unreadable = |why: String| ServiceError::Unreadable { run: run.clone(), why };
@@ -151,11 +159,8 @@ impl Inner {
         match error {
             StartError::ShuttingDown => ServiceError::Stopped,
             StartError::KeyHeld { holder, .. } => match self.holder(name).await {
-                _ if let Some(reason) = self.parked(&holder) => {
-                    ServiceError::Parked { name: name.clone(), run: holder, reason }
-                }
-                Ok(Some((summary, kind))) => ServiceError::Busy { name: name.clone(), run: summary.run, kind },
-                Ok(None) => ServiceError::Busy { name: name.clone(), run: holder, kind: OperationKind::Delete },
+                Ok(Some((summary, kind))) => self.in_the_way(name, summary.run, kind),
+                Ok(None) => self.in_the_way(name, holder, OperationKind::Delete),
                 Err(error) => error,
             },
             error => error.into(),

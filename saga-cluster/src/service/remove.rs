@@ -41,10 +41,12 @@ impl Inner {
         {
             return Ok((summary.run.clone(), OperationKind::Delete));
         }
-        if let Some((summary, _)) = &holder
+        if let Some((summary, kind)) = &holder
             && !how.force
+            && self.parked(&summary.run).is_some()
         {
-            self.not_parked(&name, &summary.run)?; // nothing is marked that cannot go on
+            // Nothing is marked that cannot go on.
+            return Err(self.in_the_way(&name, summary.run.clone(), *kind));
         }
         let (record, unreadable) = match self.repository().get(&name).await {
             // Nobody can say what it holds, so only force takes it away.
@@ -144,23 +146,14 @@ impl Inner {
         }
     }
 
-    /// Whether this service can take up a run.
-    fn not_parked(&self, name: &ClusterName, run: &RunId) -> Result<(), ServiceError> {
-        match self.parked(run) {
-            None => Ok(()),
-            Some(reason) => Err(ServiceError::Parked { name: name.clone(), run: run.clone(), reason }),
-        }
-    }
-
     /// Cancels whatever works on the cluster, waits until it rests, and gives it up if that is no end. Whether the
     /// cluster is free then: a run that cannot be taken up keeps it, and only force passes by that. Should a later build
     /// take such a run up, its guard finds the cluster gone: it goes back, and kills what it made.
     async fn clear(&self, name: &ClusterName, force: bool, by: &Actor) -> Result<bool, ServiceError> {
-        while let Some((summary, _)) = self.holder(name).await? {
-            if force && self.parked(&summary.run).is_some() {
-                return Ok(false);
+        while let Some((summary, kind)) = self.holder(name).await? {
+            if self.parked(&summary.run).is_some() {
+                return if force { Ok(false) } else { Err(self.in_the_way(name, summary.run, kind)) };
             }
-            self.not_parked(name, &summary.run)?;
             match summary.status {
                 RunStatus::Running => {
                     match self.coordinator.cancel(&summary.run, by.clone()).await {

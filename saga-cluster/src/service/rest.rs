@@ -55,7 +55,7 @@ impl Inner {
         let record = self.repository().get(name).await?;
         match (holder, record) {
             (Some((summary, kind)), _) if summary.status.is_resting() => Ok((summary, kind)),
-            (Some((summary, kind)), _) => Err(ServiceError::Busy { name: name.clone(), run: summary.run, kind }),
+            (Some((summary, kind)), _) => Err(self.in_the_way(name, summary.run, kind)),
             (None, Some(cluster)) => Err(ServiceError::NotAllowed {
                 name: name.clone(),
                 status: cluster.status,

@@ -304,4 +304,6 @@ async fn a_run_that_cannot_be_resumed_does_not_stop_the_service() {
     assert_eq!(end(&forced).await.verdict, Verdict::Done, "force passes by the run that nobody can take up");
     assert!(world.record().await.is_none());
     assert!(world.engine.list(&demo()).await.unwrap().is_empty());
+    let again = service.create(spec(), ada()).await;
+    assert!(matches!(again, Err(ServiceError::Parked { .. })), "the name is kept, and it is told why: {again:?}");
 }
