@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use saga_core::journal::EncodedRecord;
-use saga_core::store::{Append, Fault, MemoryStore, NewRun, RunStatus, Store, StoreError};
+use saga_core::store::{Append, Fault, FirstClaim, MemoryStore, NewRun, RunStatus, Store, StoreError};
 use saga_core::{Epoch, RunId, SagaName, Seq, Timestamp, WorkerId};
 
 fn run() -> RunId {
@@ -17,8 +17,7 @@ fn append(expected: u64) -> Append {
         version: 1,
         fingerprint: serde_json::from_str("\"6ba7b812-9dad-11d1-80b4-00c04fd430c8\"").unwrap(),
         key: None,
-        worker: WorkerId::new("w").unwrap(),
-        lease: Duration::from_secs(30),
+        claim: Some(FirstClaim { worker: WorkerId::new("w").unwrap(), lease: Duration::from_secs(30) }),
     };
     Append {
         run: run(),

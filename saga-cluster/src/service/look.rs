@@ -115,7 +115,8 @@ impl Inner {
     }
 
     async fn runs_of(&self, saga: &SagaName, statuses: &[RunStatus]) -> Result<Vec<RunSummary>, ServiceError> {
-        let mut query = Query { statuses: statuses.to_vec(), saga: Some(saga.clone()), limit: PAGE, after: None };
+        let mut query =
+            Query { statuses: statuses.to_vec(), saga: Some(saga.clone()), limit: PAGE, ..Query::default() };
         let mut runs = Vec::new();
         loop {
             let page = self.coordinator.list(&query).await?;

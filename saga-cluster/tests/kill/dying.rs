@@ -3,9 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use saga_core::journal::EncodedRecord;
-use saga_core::store::{Append, Claim, ClaimError, Page, Query, Refused, RunSummary, SledStore, Store, StoreError};
-use saga_core::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId, async_trait};
+use saga_core::journal::{Actor, EncodedRecord};
+use saga_core::store::{
+    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, Renewed, RunStatus, RunSummary, SledStore, Store,
+    StoreError,
+};
+use saga_core::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId, async_trait};
+use tokio::sync::watch;
 
 use crate::case::Moment;
 
@@ -64,7 +68,7 @@ impl Store for DyingStore {
     async fn claim(
         &self,
         worker: &WorkerId,
-        sagas: &[(SagaName, u32)],
+        sagas: &[KnownSaga],
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError> {
@@ -75,17 +79,28 @@ impl Store for DyingStore {
         self.inner.claim_run(worker, run, lease).await
     }
 
-    async fn renew(
-        &self,
-        worker: &WorkerId,
-        held: &[(RunId, Epoch)],
-        lease: Duration,
-    ) -> Result<Vec<RunId>, StoreError> {
+    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError> {
         self.inner.renew(worker, held, lease).await
     }
 
     async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
         self.inner.release(held).await
+    }
+
+    async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
+        self.inner.request_cancel(run, by).await
+    }
+
+    fn hints(&self) -> Option<watch::Receiver<()>> {
+        self.inner.hints()
+    }
+
+    async fn restore(
+        &self,
+        summary: &RunSummary,
+        records: &[EncodedRecord],
+    ) -> Result<Result<(), Refused>, StoreError> {
+        self.inner.restore(summary, records).await
     }
 
     async fn delete(&self, run: &RunId) -> Result<(), StoreError> {

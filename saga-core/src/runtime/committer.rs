@@ -146,7 +146,8 @@ async fn is_written(store: &dyn Store, append: &Append) -> Result<bool, StoreErr
     if let Some(new) = &append.start {
         // Two workers that start the same run in the same millisecond write the same records.
         let owner = store.get(&append.run).await?.and_then(|summary| summary.owner);
-        if append.status.is_live() && owner.as_ref() != Some(&new.worker) {
+        let claimed = new.claim.as_ref().map(|claim| &claim.worker);
+        if append.status.is_live() && claimed.is_some() && owner.as_ref() != claimed {
             return Ok(false);
         }
     }

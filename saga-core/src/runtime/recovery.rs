@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tracing::{info, warn};
 
 use crate::definition::Definition;
-use crate::id::{Epoch, RunId, SagaName, Seq};
+use crate::id::{Epoch, RunId, Seq};
 use crate::journal::JournalError;
 use crate::machine::{Observation, State, replay};
 use crate::runtime::core::{Core, Lines, Taken};
@@ -20,12 +20,17 @@ use crate::runtime::error::{ParkReason, RecoverError};
 use crate::runtime::metrics;
 use crate::runtime::panics::panic_message;
 use crate::runtime::registry::{Mail, ParkedRun, Progress};
-use crate::store::{Claim, Query, RunStatus, RunSummary, StoreError};
+use crate::store::{Claim, KnownSaga, Query, Renewed, RunStatus, RunSummary, StoreError};
 
 /// How many runs are claimed, and how many records are read, in one call to the store.
 const PAGE: usize = 512;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+fn known<App>(definition: &Definition<App>) -> KnownSaga {
+    let plan = &definition.plan;
+    KnownSaga { saga: plan.saga().clone(), version: plan.version(), fingerprint: plan.fingerprint() }
+}
 
 impl<App: Send + Sync + 'static> Core<App> {
     /// Claims every live run that nobody holds, and drives them as places become free.
@@ -45,7 +50,7 @@ impl<App: Send + Sync + 'static> Core<App> {
     }
 
     async fn claim_all(&self) -> Result<Vec<Claim>, StoreError> {
-        let sagas: Vec<(SagaName, u32)> = self.sagas.keys().cloned().collect();
+        let sagas: Vec<KnownSaga> = self.sagas.values().map(|definition| known(definition)).collect();
         let mut claimed = Vec::new();
         loop {
             let claims = self.store.claim(&self.worker, &sagas, self.lease, PAGE).await?;
@@ -243,7 +248,7 @@ impl<App: Send + Sync + 'static> Core<App> {
     async fn renew_and_claim(self: &Arc<Self>) -> Result<(), StoreError> {
         let held = self.registry.held();
         if !held.is_empty() {
-            let lost = self.store.renew(&self.worker, &held, self.lease).await?;
+            let Renewed { lost, .. } = self.store.renew(&self.worker, &held, self.lease).await?;
             if !lost.is_empty() {
                 let held: HashMap<RunId, Epoch> = held.into_iter().collect();
                 for run in lost {

@@ -16,7 +16,7 @@ use crate::runtime::driver::encode;
 use crate::runtime::error::StartError;
 use crate::runtime::metrics;
 use crate::runtime::registry::Progress;
-use crate::store::{Append, NewRun, Refused, StoreError};
+use crate::store::{Append, FirstClaim, NewRun, Refused, StoreError};
 
 /// A run that somebody wants to start.
 pub(super) struct NewStart<App> {
@@ -120,8 +120,7 @@ impl<App: Send + Sync + 'static> Core<App> {
                 version: plan.version(),
                 fingerprint: plan.fingerprint(),
                 key,
-                worker: self.worker.clone(),
-                lease: self.lease,
+                claim: Some(FirstClaim { worker: self.worker.clone(), lease: self.lease }),
             }),
         };
         match self.shared.committer.commit(append).await {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::id::{Epoch, SagaName, Seq, WorkerId};
-use crate::store::{Append, NewRun, Refused, RunStatus, RunSummary};
+use crate::id::{Epoch, RunId, Seq, WorkerId};
+use crate::journal::{Actor, EncodedRecord};
+use crate::store::{Append, Claim, KnownSaga, NewRun, Refused, Renewed, RunStatus, RunSummary};
 
 /// Who drives a run, and until when that is certain.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(super) struct Head {
     /// The summary; its owner is always `None`, the lease says who it is.
     summary: RunSummary,
     lease: Option<Lease>,
+    /// Who asked for it to be cancelled, while it is live.
+    cancel: Option<Actor>,
 }
 
 /// Far enough away to be never, near enough not to overflow.
@@ -51,8 +54,22 @@ pub(super) fn check_form(append: &Append, limit: usize) -> Result<(), Refused> {
     if append.start.is_some() && append.epoch != Epoch::FIRST {
         return malformed("it starts a run, but not under the first epoch");
     }
-    match append.records.iter().map(|record| record.bytes.len()).max() {
-        Some(bytes) if bytes > limit => Err(Refused::TooLarge { run: append.run.clone(), bytes, limit }),
+    check_size(&append.run, &append.records, limit)
+}
+
+/// Checks a run that comes from another store.
+pub(super) fn check_restored(summary: &RunSummary, records: &[EncodedRecord], limit: usize) -> Result<(), Refused> {
+    let run = || -> RunId { summary.run.clone() };
+    let whole = records.iter().map(|record| record.seq.0).eq(1..=summary.seq.0);
+    if records.is_empty() || !whole {
+        return Err(Refused::Malformed { run: run(), what: "its records are not those from the first to its newest" });
+    }
+    check_size(&summary.run, records, limit)
+}
+
+fn check_size(run: &RunId, records: &[EncodedRecord], limit: usize) -> Result<(), Refused> {
+    match records.iter().map(|record| record.bytes.len()).max() {
+        Some(bytes) if bytes > limit => Err(Refused::TooLarge { run: run.clone(), bytes, limit }),
         _ => Ok(()),
     }
 }
@@ -74,17 +91,20 @@ impl Head {
                 created_at: append.at,
                 updated_at: append.at,
             },
-            lease: Some(Lease { owner: new.worker.clone(), expires: expiry(now, new.lease) }),
+            lease: new
+                .claim
+                .as_ref()
+                .map(|claim| Lease { owner: claim.worker.clone(), expires: expiry(now, claim.lease) }),
+            cancel: None,
         };
         head.advance(append);
         head
     }
 
-    /// The head of a run that was found in a store, which nobody holds.
-    #[cfg(feature = "sled")]
+    /// The head of a run that was found in a store, or comes from another one, and which nobody holds.
     pub(super) fn found(mut summary: RunSummary) -> Self {
         summary.owner = None;
-        Self { summary, lease: None }
+        Self { summary, lease: None, cancel: None }
     }
 
     /// Whether the run may be appended to.
@@ -113,16 +133,18 @@ impl Head {
         self.summary.updated_at = append.at;
         if !append.status.is_live() {
             self.lease = None;
+            self.cancel = None;
         }
     }
 
-    /// Takes over what was planned on a copy of this head, and is durable now. The lease may have been renewed or released
-    /// meanwhile, which stands, unless the run came to rest (and perhaps was set going again).
+    /// Takes over what was planned on a copy of this head, and is durable now. Meanwhile the lease may have been renewed or
+    /// released, or a request been left, which stands, unless the run came to rest (and perhaps was set going again).
     #[cfg(feature = "sled")]
     pub(super) fn settle(&mut self, planned: &Self) {
         self.summary = planned.summary.clone();
         if planned.lease.is_none() {
             self.lease = None;
+            self.cancel = None;
         }
     }
 
@@ -152,21 +174,30 @@ impl Head {
     }
 
     /// Whether a claim for one of the given sagas takes this run.
-    pub(super) fn is_claimable(&self, sagas: &[(SagaName, u32)], now: Instant) -> bool {
-        let RunSummary { saga, version, .. } = &self.summary;
-        self.status().is_live()
-            && self.owner(now).is_none()
-            && sagas.iter().any(|(name, number)| name == saga && number == version)
+    pub(super) fn is_claimable(&self, sagas: &[KnownSaga], now: Instant) -> bool {
+        let RunSummary { saga, version, fingerprint, .. } = &self.summary;
+        let is_its =
+            |known: &KnownSaga| known.saga == *saga && known.version == *version && known.fingerprint == *fingerprint;
+        self.status().is_live() && self.owner(now).is_none() && sagas.iter().any(is_its)
     }
 
     /// Gives the run to a worker, under a new epoch.
-    pub(super) fn claim(&mut self, worker: &WorkerId, lease: Duration, now: Instant) {
+    pub(super) fn claim(&mut self, worker: &WorkerId, lease: Duration, now: Instant) -> Claim {
         self.summary.epoch = self.summary.epoch.next();
         self.lease = Some(Lease { owner: worker.clone(), expires: expiry(now, lease) });
+        Claim { summary: self.view(now), cancel: self.cancel.clone() }
+    }
+
+    /// Leaves word that the run should be cancelled, if it is live.
+    pub(super) fn request_cancel(&mut self, by: &Actor) -> RunStatus {
+        if self.status().is_live() {
+            self.cancel.get_or_insert_with(|| by.clone());
+        }
+        self.status()
     }
 
     /// Extends the worker's lease, if the claim is still its own. One that has expired, but that nobody took, revives.
-    pub(super) fn renew(&mut self, worker: &WorkerId, epoch: Epoch, lease: Duration, now: Instant) -> bool {
+    fn renew(&mut self, worker: &WorkerId, epoch: Epoch, lease: Duration, now: Instant) -> bool {
         match &mut self.lease {
             Some(held) if held.owner == *worker && self.summary.epoch == epoch => {
                 held.expires = expiry(now, lease);
@@ -180,6 +211,27 @@ impl Head {
     pub(super) fn release(&mut self, epoch: Epoch) {
         if self.summary.epoch == epoch {
             self.lease = None;
+        }
+    }
+}
+
+/// A worker that renews its claims, run by run.
+pub(super) struct Renewal<'a> {
+    pub(super) worker: &'a WorkerId,
+    pub(super) lease: Duration,
+    pub(super) now: Instant,
+    pub(super) renewed: Renewed,
+}
+
+impl Renewal<'_> {
+    /// Renews the claim of one run, if there is such a run and the claim is still the worker's.
+    pub(super) fn renew(&mut self, run: &RunId, epoch: Epoch, head: Option<&mut Head>) {
+        if let Some(head) = head
+            && head.renew(self.worker, epoch, self.lease, self.now)
+        {
+            self.renewed.cancels.extend(head.cancel.iter().map(|by| (run.clone(), by.clone())));
+        } else {
+            self.renewed.lost.push(run.clone());
         }
     }
 }

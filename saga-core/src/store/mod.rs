@@ -15,9 +15,10 @@ pub mod conformance;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
-use crate::journal::EncodedRecord;
+use crate::journal::{Actor, EncodedRecord};
 use crate::plan::Fingerprint;
 
 pub use self::memory::{Fault, Faults, MemoryStore};
@@ -123,9 +124,16 @@ pub struct NewRun {
     pub fingerprint: Fingerprint,
     /// The exclusive key that it is to hold until it ends.
     pub key: Option<ExclusiveKey>,
-    /// The worker that drives it, under [`Epoch::FIRST`].
+    /// The worker that drives it, under [`Epoch::FIRST`]. `None`: whoever claims it first.
+    pub claim: Option<FirstClaim>,
+}
+
+/// The claim of the worker that starts a run and drives it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FirstClaim {
+    /// The worker.
     pub worker: WorkerId,
-    /// How long that worker's claim holds without being renewed.
+    /// How long its claim holds without being renewed.
     pub lease: Duration,
 }
 
@@ -276,6 +284,19 @@ pub enum StoreError {
     /// The store was closed by its owner.
     #[error("the store is closed")]
     Closed,
+    /// The store takes no writes: it is a replica, or was made read-only. If it is a replica by mistake, give the address of
+    /// the primary; while a primary fails over this passes, and is tried again.
+    #[error("the store is read-only: {message}")]
+    ReadOnly {
+        /// What happened.
+        message: String,
+    },
+    /// The store does not let us in: wrong credentials, no such database, or a permission that is missing.
+    #[error("the store does not let us in: {message}")]
+    Denied {
+        /// What it says.
+        message: String,
+    },
     /// There is no such run.
     #[error("there is no run {run}")]
     UnknownRun {
@@ -300,7 +321,7 @@ impl StoreError {
     /// Whether the same call may succeed later without anybody doing anything to this process.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Full { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Full { .. } | Self::ReadOnly { .. })
     }
 }
 
@@ -309,6 +330,29 @@ impl StoreError {
 pub struct Claim {
     /// The run, with the new epoch and owner.
     pub summary: RunSummary,
+    /// Who asked for the run to be cancelled, if somebody [did](Store::request_cancel) and it has not come to rest since.
+    pub cancel: Option<Actor>,
+}
+
+/// What became of the claims that a worker renewed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Runs that the worker holds no longer, whatever became of them.
+    pub lost: Vec<RunId>,
+    /// Held runs that somebody [asked](Store::request_cancel) to be cancelled. They are told again at every renewal, until
+    /// they come to rest.
+    pub cancels: Vec<(RunId, Actor)>,
+}
+
+/// A definition that a worker has: it can drive the runs that were started under it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KnownSaga {
+    /// The saga.
+    pub saga: SagaName,
+    /// Its version.
+    pub version: u32,
+    /// Its structure. A run of the same name and version that was started under another structure is left to others.
+    pub fingerprint: Fingerprint,
 }
 
 /// Why one run could not be claimed.
@@ -347,6 +391,8 @@ pub struct Query {
     pub statuses: Vec<RunStatus>,
     /// Runs of this saga; of all, if `None`.
     pub saga: Option<SagaName>,
+    /// Runs that hold this exclusive key, or held it until they ended; of any or no key, if `None`.
+    pub key: Option<ExclusiveKey>,
     /// Runs whose id sorts after this one: the [`Page::next`] of the page before.
     pub after: Option<RunId>,
     /// At most so many.
@@ -355,7 +401,7 @@ pub struct Query {
 
 impl Default for Query {
     fn default() -> Self {
-        Self { statuses: Vec::new(), saga: None, after: None, limit: 100 }
+        Self { statuses: Vec::new(), saga: None, key: None, after: None, limit: 100 }
     }
 }
 
@@ -365,6 +411,7 @@ impl Query {
     pub fn matches(&self, summary: &RunSummary) -> bool {
         (self.statuses.is_empty() || self.statuses.contains(&summary.status))
             && self.saga.as_ref().is_none_or(|saga| *saga == summary.saga)
+            && (self.key.is_none() || self.key == summary.key)
     }
 }
 
@@ -386,6 +433,7 @@ pub struct Page {
 ///   in the same transaction as the write. The appends of one batch are independent: one that is refused does not hold
 ///   up the others. They are checked in order, so one batch can start a run and go on with it.
 /// - **One holder.** At most one live or resting run holds an exclusive key; that is checked by the append that starts it.
+/// - **One clock.** Leases are measured by one clock, the store's own, whatever the clocks of its workers say.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Adds records to many journals, durably, with one answer for each append, in their order.
@@ -425,7 +473,8 @@ pub trait Store: Send + Sync + 'static {
     /// What reading can fail with.
     async fn list(&self, query: &Query) -> Result<Page, StoreError>;
 
-    /// Claims live runs of the given sagas (name and version) that nobody holds, each under a new epoch, durably.
+    /// Claims live runs of the given sagas that nobody holds, each under a new epoch, durably. Workers that claim at the
+    /// same time get different runs, and do not wait for each other.
     ///
     /// # Errors
     ///
@@ -433,7 +482,7 @@ pub trait Store: Send + Sync + 'static {
     async fn claim(
         &self,
         worker: &WorkerId,
-        sagas: &[(SagaName, u32)],
+        sagas: &[KnownSaga],
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError>;
@@ -445,17 +494,13 @@ pub trait Store: Send + Sync + 'static {
     /// [`ClaimError`].
     async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError>;
 
-    /// Extends the leases of the runs that a worker holds, and names those that it holds no longer.
+    /// Extends the leases of the runs that a worker holds, names those that it holds no longer, and passes on what was
+    /// asked of the others.
     ///
     /// # Errors
     ///
     /// What writing can fail with. The leases go on until they expire.
-    async fn renew(
-        &self,
-        worker: &WorkerId,
-        held: &[(RunId, Epoch)],
-        lease: Duration,
-    ) -> Result<Vec<RunId>, StoreError>;
+    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError>;
 
     /// Gives runs back, so that others can claim them at once. Those that are no longer held are passed over.
     ///
@@ -463,6 +508,35 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// What writing can fail with. The leases go on until they expire.
     async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError>;
+
+    /// Leaves word that a run should be cancelled, for whoever holds it or claims it next: [`renew`](Self::renew) and the
+    /// claims pass it on until the run comes to rest. The first one to ask is remembered. Answers where the run stands: a
+    /// request is only left with a live run.
+    ///
+    /// It lasts as long as the claims do: a store that forgets its claims with the process forgets the requests too.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownRun`], or what writing can fail with.
+    async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError>;
+
+    /// Told whenever there may be runs to claim, or requests for runs that are held: a hint to look before it is time to,
+    /// which may be missed, or be for nothing. `None`, which is the default, if the store gives no hints.
+    fn hints(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
+
+    /// Adds a run as it was in another store: with its whole journal, its epoch and its times, held by nobody. It is there
+    /// as a whole or not at all. `summary.owner` counts for nothing.
+    ///
+    /// The refusals are those of a start: [`Refused::Exists`], [`Refused::KeyHeld`], [`Refused::TooLarge`], and
+    /// [`Refused::Malformed`] if the records are not those from the first to `summary.seq`.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    async fn restore(&self, summary: &RunSummary, records: &[EncodedRecord])
+    -> Result<Result<(), Refused>, StoreError>;
 
     /// Deletes an ended run and its journal.
     ///

@@ -13,11 +13,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use saga_core::journal::EncodedRecord;
-use saga_core::store::{Append, NewRun, RunStatus, SledStore, Store};
+use saga_core::plan::Fingerprint;
+use saga_core::store::{Append, FirstClaim, NewRun, RunStatus, SledStore, Store};
 use saga_core::{Epoch, RunId, SagaName, Seq, Timestamp, WorkerId};
 
 fn id(name: impl AsRef<str>) -> RunId {
     RunId::new(name).unwrap()
+}
+
+fn fingerprint() -> Fingerprint {
+    serde_json::from_str("\"6ba7b812-9dad-11d1-80b4-00c04fd430c8\"").unwrap()
 }
 
 /// What the record of a run at a place holds: text that names both, as long as asked for.
@@ -34,10 +39,9 @@ fn append(run: &RunId, expected: u64, bytes: usize, status: RunStatus) -> Append
     let start = NewRun {
         saga: SagaName::new("s").unwrap(),
         version: 1,
-        fingerprint: serde_json::from_str("\"6ba7b812-9dad-11d1-80b4-00c04fd430c8\"").unwrap(),
+        fingerprint: fingerprint(),
         key: None,
-        worker: WorkerId::new("w").unwrap(),
-        lease: Duration::from_secs(30),
+        claim: Some(FirstClaim { worker: WorkerId::new("w").unwrap(), lease: Duration::from_secs(30) }),
     };
     Append {
         run: run.clone(),

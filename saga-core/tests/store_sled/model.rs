@@ -1,10 +1,10 @@
 //! Random histories, on the sled store and on the one in memory: nobody can tell them apart.
 
-use saga_core::store::{Append, MemoryStore, Query, RunStatus, SledStore, Store};
+use saga_core::store::{Append, KnownSaga, MemoryStore, Query, RunStatus, SledStore, Store};
 use saga_core::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
 use tempfile::TempDir;
 
-use crate::{append, id, record};
+use crate::{append, fingerprint, id, record};
 
 const STEPS: u64 = 250;
 
@@ -70,7 +70,7 @@ async fn history(seed: u64) {
                 assert_same(&store, &model, (0..24).map(|number| id(format!("run-{number}")))).await;
             }
             1 => {
-                let sagas = [(SagaName::new("s").unwrap(), 1)];
+                let sagas = [KnownSaga { saga: SagaName::new("s").unwrap(), version: 1, fingerprint: fingerprint() }];
                 let claimed = store.claim(&worker, &sagas, lease, 3).await.unwrap();
                 assert_eq!(claimed, model.claim(&worker, &sagas, lease, 3).await.unwrap());
             }

@@ -1,8 +1,10 @@
 //! Who holds a run.
 
-use super::{Factory, LEASE, append, get, next, run_id, saga, start, taken, worker};
+use super::{
+    Factory, LEASE, another_fingerprint, append, get, known, next, read_all, records, run_id, start, taken, worker,
+};
 use crate::id::{Epoch, RunId};
-use crate::store::{Append, ClaimError, Refused, RunStatus, Store};
+use crate::store::{Append, ClaimError, KnownSaga, Refused, RunStatus, Store};
 
 fn under(epoch: u64, mut append: Append) -> Append {
     append.epoch = Epoch(epoch);
@@ -10,7 +12,7 @@ fn under(epoch: u64, mut append: Append) -> Append {
 }
 
 async fn claimed<S: Store>(store: &S, by: &str, limit: usize) -> Vec<RunId> {
-    let claims = store.claim(&worker(by), &[(saga("s"), 1)], LEASE, limit).await.expect("the store works");
+    let claims = store.claim(&worker(by), &[known("s")], LEASE, limit).await.expect("the store works");
     for claim in &claims {
         assert_eq!(claim.summary.owner, Some(worker(by)));
         assert_eq!(get(store, &claim.summary.run).await, claim.summary, "the claim is told as it is");
@@ -20,12 +22,19 @@ async fn claimed<S: Store>(store: &S, by: &str, limit: usize) -> Vec<RunId> {
     runs
 }
 
+/// Renews, and names what was lost, in order.
+async fn lost<S: Store>(store: &S, by: &str, held: &[(RunId, Epoch)]) -> Vec<RunId> {
+    let mut lost = store.renew(&worker(by), held, LEASE).await.expect("the store works").lost;
+    lost.sort_unstable();
+    lost
+}
+
 /// Who starts a run holds it, under the first epoch.
 pub async fn the_starter_holds_the_run<F: Factory>(factory: &F) {
     let (store, run) = (factory.open().await, run_id("run"));
     taken(&store, start(&run)).await;
     assert_eq!(claimed(&store, "v", 10).await, Vec::<RunId>::new());
-    let lost = store.renew(&worker("w"), &[(run, Epoch::FIRST)], LEASE).await.expect("the store works");
+    let lost = lost(&store, "w", &[(run, Epoch::FIRST)]).await;
     assert!(lost.is_empty(), "{lost:?}");
 }
 
@@ -46,16 +55,18 @@ pub async fn claims_take_only_what_nobody_holds<F: Factory>(factory: &F) {
     );
 }
 
-/// A worker gets only runs of the sagas, and versions of these, that it knows.
+/// A worker gets only runs of the sagas that it knows, in the versions and structures that it knows.
 pub async fn claims_are_for_the_sagas_asked_for<F: Factory>(factory: &F) {
     let (store, run) = (factory.open().await, run_id("run"));
     taken(&store, start(&run)).await;
     store.release(&[(run.clone(), Epoch(1))]).await.expect("the store works");
-    for unknown in [&[][..], &[(saga("s"), 2)], &[(saga("t"), 1)]] {
+    let other_version = KnownSaga { version: 2, ..known("s") };
+    let other_structure = KnownSaga { fingerprint: another_fingerprint(), ..known("s") };
+    for unknown in [&[][..], &[other_version.clone()], &[other_structure.clone()], &[known("t")]] {
         assert!(store.claim(&worker("v"), unknown, LEASE, 10).await.expect("the store works").is_empty());
     }
-    let known = [(saga("t"), 3), (saga("s"), 1)];
-    assert_eq!(store.claim(&worker("v"), &known, LEASE, 10).await.expect("the store works").len(), 1);
+    let several = [other_version, known("t"), other_structure, known("s")];
+    assert_eq!(store.claim(&worker("v"), &several, LEASE, 10).await.expect("the store works").len(), 1);
 }
 
 /// Once a run is claimed, its holder before cannot write any more, and the new one can.
@@ -94,7 +105,7 @@ pub async fn a_renewed_lease_holds_on<F: Factory>(factory: &F) {
         }
         assert_eq!(claimed(&store, "v", 1).await, Vec::<RunId>::new());
         let held = [(run.clone(), Epoch(1))];
-        assert!(store.renew(&worker("w"), &held, LEASE).await.expect("the store works").is_empty());
+        assert!(lost(&store, "w", &held).await.is_empty());
     }
 }
 
@@ -112,12 +123,9 @@ pub async fn renewing_names_what_is_lost<F: Factory>(factory: &F) {
     taken(&store, next(&run_id("resting"), 1, RunStatus::Halted)).await;
     let mut held: Vec<_> = names.iter().map(|name| (run_id(name), Epoch(1))).collect();
     held.push((run_id("unknown"), Epoch(1)));
-    let mut lost = store.renew(&worker("w"), &held, LEASE).await.expect("the store works");
-    lost.sort_unstable();
-    assert_eq!(lost, ["claimed", "ended", "released", "resting", "unknown"].map(run_id));
+    assert_eq!(lost(&store, "w", &held).await, ["claimed", "ended", "released", "resting", "unknown"].map(run_id));
     // Another worker's claim is not renewed under its epoch.
-    let other = store.renew(&worker("w"), &[(run_id("claimed"), Epoch(2))], LEASE).await.expect("the store works");
-    assert_eq!(other, [run_id("claimed")]);
+    assert_eq!(lost(&store, "w", &[(run_id("claimed"), Epoch(2))]).await, [run_id("claimed")]);
 }
 
 /// What is released can be claimed without waiting for the lease.
@@ -196,4 +204,62 @@ pub async fn claims_are_limited<F: Factory>(factory: &F) {
     all.extend(claimed(&store, "u", 3).await);
     all.sort_unstable();
     assert_eq!(all, runs);
+}
+
+/// A run that was started by nobody in particular is there for the first who claims it.
+pub async fn a_run_without_a_holder_can_be_claimed_at_once<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    let mut first = start(&run);
+    first.start.as_mut().expect("it starts a run").claim = None;
+    taken(&store, first).await;
+    assert_eq!(get(&store, &run).await.owner, None);
+    assert_eq!(claimed(&store, "v", 10).await, std::slice::from_ref(&run));
+    assert_eq!(get(&store, &run).await.epoch, Epoch(2), "the first epoch was that of the start");
+}
+
+/// A worker that was away for longer than its lease holds on to what nobody took meanwhile, and to nothing else.
+pub async fn an_expired_lease_that_nobody_took_revives<F: Factory>(factory: &F) {
+    let (store, kept, taken_over) = (factory.open().await, run_id("kept"), run_id("taken over"));
+    taken(&store, start(&kept)).await;
+    taken(&store, start(&taken_over)).await;
+    if !factory.advance(LEASE * 2).await {
+        return;
+    }
+    assert_eq!(claimed(&store, "v", 1).await.len(), 1);
+    let held = [(kept.clone(), Epoch(1)), (taken_over.clone(), Epoch(1))];
+    let lost = lost(&store, "w", &held).await;
+    assert_eq!(lost.len(), 1);
+    let (mine, theirs) = if lost[0] == kept { (&taken_over, &kept) } else { (&kept, &taken_over) };
+    assert_eq!(get(&store, mine).await.owner, Some(worker("w")));
+    assert_eq!(get(&store, theirs).await.owner, Some(worker("v")));
+    taken(&store, next(mine, 1, RunStatus::Running)).await;
+    assert!(matches!(append(&store, next(theirs, 1, RunStatus::Running)).await, Err(Refused::Stale { .. })));
+}
+
+/// Under a lease that has expired, the run is there for its last holder as for any other.
+pub async fn a_worker_can_claim_what_it_lost<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    if !factory.advance(LEASE * 2).await {
+        return;
+    }
+    assert_eq!(claimed(&store, "w", 10).await, std::slice::from_ref(&run));
+    assert!(matches!(append(&store, next(&run, 1, RunStatus::Running)).await, Err(Refused::Stale { .. })));
+}
+
+/// A run passes from worker to worker, each fenced by the next, and its journal is one.
+pub async fn a_run_passes_through_many_hands<F: Factory>(factory: &F) {
+    let (store, run) = (factory.open().await, run_id("run"));
+    taken(&store, start(&run)).await;
+    for hand in 1..=8_u64 {
+        store.release(&[(run.clone(), Epoch(hand))]).await.expect("the store works");
+        assert_eq!(claimed(&store, &format!("worker-{hand}"), 1).await, std::slice::from_ref(&run));
+        let stale = under(hand, next(&run, hand, RunStatus::Running));
+        assert_eq!(
+            append(&store, stale).await,
+            Err(Refused::Stale { run: run.clone(), current: Epoch(hand + 1), found: Epoch(hand) })
+        );
+        taken(&store, under(hand + 1, next(&run, hand, RunStatus::Running))).await;
+    }
+    assert_eq!(read_all(&store, &run).await, records(&run, 0, 9));
 }

@@ -2,7 +2,9 @@
 
 use futures::future::join_all;
 
-use super::{Factory, append, get, key, next, read_all, records, run_id, start, start_with_key, taken};
+use super::{
+    Factory, LEASE, append, get, key, known, next, read_all, records, run_id, start, start_with_key, taken, worker,
+};
 use crate::store::{Refused, RunStatus, Store};
 
 /// Appends to many runs from many callers all land where they belong.
@@ -62,4 +64,29 @@ pub async fn one_of_many_appends_wins<F: Factory>(factory: &F) {
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
     assert_eq!(get(&store, &run).await.seq.0, 2);
     assert_eq!(read_all(&store, &run).await, records(&run, 0, 2));
+}
+
+/// Workers that claim at the same time get different runs, and together all of them.
+pub async fn claims_at_once_take_different_runs<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    for number in 0..60 {
+        let mut first = start(&run_id(&format!("run-{number:02}")));
+        first.start.as_mut().expect("it starts a run").claim = None;
+        taken(&store, first).await;
+    }
+    let claim_all = async |by: u32| {
+        let mut claimed = Vec::new();
+        loop {
+            let claims = store.claim(&worker(&format!("worker-{by}")), &[known("s")], LEASE, 7).await;
+            let claims = claims.expect("the store works");
+            if claims.is_empty() {
+                return claimed;
+            }
+            claimed.extend(claims.into_iter().map(|claim| claim.summary.run));
+        }
+    };
+    let mut claimed = join_all((0..4).map(claim_all)).await.concat();
+    claimed.sort_unstable();
+    let all: Vec<_> = (0..60).map(|number| run_id(&format!("run-{number:02}"))).collect();
+    assert_eq!(claimed, all);
 }

@@ -1,6 +1,6 @@
 //! Listing.
 
-use super::{Factory, get, list_all, next, run_id, saga, start, taken};
+use super::{Factory, get, key, list_all, next, run_id, saga, start, start_with_key, taken};
 use crate::id::RunId;
 use crate::store::{Query, RunStatus, Store};
 
@@ -55,6 +55,26 @@ pub async fn listings_are_filtered<F: Factory>(factory: &F) {
     assert_eq!(list_all(&store, query).await.len(), 12);
     let query = Query { saga: Some(saga("unheard of")), ..Query::default() };
     assert!(list_all(&store, query).await.is_empty());
+}
+
+/// A key names the runs that hold it and those that held it, and no others.
+pub async fn listings_by_key_tell_the_past_too<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    fill(&store, 12).await;
+    let mut expected = Vec::new();
+    for number in 0..5 {
+        let run = run_id(&format!("with-key-{number}"));
+        taken(&store, start_with_key(&run, "k")).await;
+        if number < 4 {
+            taken(&store, next(&run, 1, RunStatus::RolledBack)).await;
+        }
+        expected.push(run);
+    }
+    let of_key = |held: &str| Query { key: Some(key(held)), limit: 2, ..Query::default() };
+    assert_eq!(list_all(&store, of_key("k")).await, expected);
+    assert_eq!(list_all(&store, of_key("another")).await, Vec::<RunId>::new());
+    let live = Query { statuses: vec![RunStatus::Running], ..of_key("k") };
+    assert_eq!(list_all(&store, live).await, expected[4..]);
 }
 
 /// Runs that start and end between two pages move no other run: none is told twice, none is left out.

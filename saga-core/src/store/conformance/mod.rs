@@ -30,6 +30,8 @@ mod claims;
 mod concurrency;
 mod durability;
 mod listing;
+mod moving;
+mod requests;
 mod retention;
 
 use std::time::Duration;
@@ -41,11 +43,13 @@ pub use self::claims::*;
 pub use self::concurrency::*;
 pub use self::durability::*;
 pub use self::listing::*;
+pub use self::moving::*;
+pub use self::requests::*;
 pub use self::retention::*;
 use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, Cause, EncodedRecord, Event, Record};
 use crate::plan::Fingerprint;
-use crate::store::{Append, NewRun, Query, Refused, RunStatus, RunSummary, Store};
+use crate::store::{Append, FirstClaim, KnownSaga, NewRun, Query, Refused, RunStatus, RunSummary, Store};
 
 /// Makes the stores that are tested.
 #[async_trait]
@@ -59,6 +63,11 @@ pub trait Factory: Send + Sync {
     /// Closes a store and opens it again in place, as after the end of the process. `None`, if it does not outlive it.
     async fn reopen(&self, _store: Self::Store) -> Option<Self::Store> {
         None
+    }
+
+    /// Whether several processes can have the store open at once. Then the end of one of them ends no claims.
+    fn is_shared(&self) -> bool {
+        false
     }
 
     /// Lets this much time pass for the leases of all stores, and says whether it could. With tokio's clock:
@@ -86,10 +95,15 @@ macro_rules! store_conformance {
             renewing_names_what_is_lost, released_runs_can_be_claimed_at_once, releasing_another_claim_does_nothing,
             resting_runs_are_claimed_by_name_only, one_run_is_not_claimed_from_its_holder,
             resting_runs_have_no_owner, claims_are_limited,
-            listings_are_sorted_and_paged, listings_are_filtered, pages_stay_put_while_runs_come_and_go,
+            a_run_without_a_holder_can_be_claimed_at_once, an_expired_lease_that_nobody_took_revives,
+            a_worker_can_claim_what_it_lost, a_run_passes_through_many_hands, claims_at_once_take_different_runs,
+            a_request_reaches_the_holder, a_request_is_passed_on_with_the_claim, a_request_ends_when_the_run_rests,
+            a_request_needs_a_live_run, a_restored_run_is_as_it_was, a_restored_run_replaces_nothing,
+            a_restored_journal_is_whole,
+            listings_are_sorted_and_paged, listings_are_filtered, listings_by_key_tell_the_past_too, pages_stay_put_while_runs_come_and_go,
             only_ended_runs_are_deleted, a_deleted_run_can_be_started_anew, pruning_takes_what_ended_first,
             many_runs_at_once, one_of_many_starts_wins, one_of_many_holders_wins, one_of_many_appends_wins,
-            what_is_acknowledged_outlives_a_restart, leases_end_with_a_restart, epochs_outlive_a_restart,
+            what_is_acknowledged_outlives_a_restart, leases_end_with_the_only_process, epochs_outlive_a_restart,
             keys_outlive_a_restart, deletions_outlive_a_restart, a_closed_store_refuses,
         }
     };
@@ -123,12 +137,21 @@ fn saga(name: &str) -> SagaName {
     SagaName::new(name).expect("a sound name")
 }
 
+/// Saga `name` as a worker knows it, in the version and structure of the runs that are started here.
+fn known(name: &str) -> KnownSaga {
+    KnownSaga { saga: saga(name), version: 1, fingerprint: fingerprint() }
+}
+
 fn key(name: &str) -> ExclusiveKey {
     ExclusiveKey::new(name).expect("a sound key")
 }
 
 fn fingerprint() -> Fingerprint {
     serde_json::from_str("\"6ba7b812-9dad-11d1-80b4-00c04fd430c8\"").expect("a sound fingerprint")
+}
+
+fn another_fingerprint() -> Fingerprint {
+    serde_json::from_str("\"6ba7b814-9dad-11d1-80b4-00c04fd430c8\"").expect("a sound fingerprint")
 }
 
 /// `count` records behind `after`, each with an event that tells its place and run apart.
@@ -155,8 +178,7 @@ fn start(run: &RunId) -> Append {
             version: 1,
             fingerprint: fingerprint(),
             key: None,
-            worker: worker("w"),
-            lease: LEASE,
+            claim: Some(FirstClaim { worker: worker("w"), lease: LEASE }),
         }),
     }
 }

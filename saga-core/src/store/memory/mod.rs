@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::faults::{Fault, Faults};
 use self::faults::{FaultState, Turn};
-use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
-use crate::journal::EncodedRecord;
-use crate::store::head::{self, Head};
-use crate::store::{Append, Claim, ClaimError, Page, Query, Refused, RunSummary, Store, StoreError};
+use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
+use crate::journal::{Actor, EncodedRecord};
+use crate::store::head::{self, Head, Renewal};
+use crate::store::{
+    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, Renewed, RunStatus, RunSummary, Store, StoreError,
+};
 
 /// The largest record that [`MemoryStore`] takes: the limit of the sled store, so that a test meets it too.
 const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
@@ -43,6 +46,7 @@ pub struct MemoryStore {
 struct Shared {
     runs: Mutex<Runs>,
     faults: FaultState,
+    hints: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -113,17 +117,34 @@ impl Runs {
                 found.records.extend_from_slice(&append.records);
             }
             (Some(new), None) => {
-                if let Some((key, holder)) = new.key.as_ref().and_then(|key| self.keys.get_key_value(key)) {
-                    return Err(Refused::KeyHeld { key: key.clone(), holder: holder.clone() });
-                }
-                if let Some(key) = &new.key {
-                    self.keys.insert(key.clone(), run.clone());
-                }
+                self.take_key(new.key.as_ref(), &run)?;
                 let head = Head::start(append, new, now);
                 self.by_id.insert(run, Run { head, records: append.records.clone() });
             }
         }
         self.free_key_if_ended(&append.run);
+        Ok(())
+    }
+
+    fn take_key(&mut self, key: Option<&ExclusiveKey>, run: &RunId) -> Result<(), Refused> {
+        let Some(key) = key else { return Ok(()) };
+        if let Some(holder) = self.keys.get(key) {
+            return Err(Refused::KeyHeld { key: key.clone(), holder: holder.clone() });
+        }
+        self.keys.insert(key.clone(), run.clone());
+        Ok(())
+    }
+
+    fn restore(&mut self, summary: &RunSummary, records: &[EncodedRecord]) -> Result<(), Refused> {
+        head::check_restored(summary, records, MAX_RECORD_BYTES)?;
+        let run = summary.run.clone();
+        if self.by_id.contains_key(&run) {
+            return Err(Refused::Exists { run });
+        }
+        if !summary.status.is_ended() {
+            self.take_key(summary.key.as_ref(), &run)?;
+        }
+        self.by_id.insert(run, Run { head: Head::found(summary.clone()), records: records.to_vec() });
         Ok(())
     }
 
@@ -211,18 +232,14 @@ impl Store for MemoryStore {
     async fn claim(
         &self,
         worker: &WorkerId,
-        sagas: &[(SagaName, u32)],
+        sagas: &[KnownSaga],
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError> {
         self.alive().await?;
         let (mut runs, now) = (self.runs(), Instant::now());
         let claimable = runs.by_id.values_mut().map(|run| &mut run.head).filter(|head| head.is_claimable(sagas, now));
-        let claim = |head: &mut Head| {
-            head.claim(worker, lease, now);
-            Claim { summary: head.view(now) }
-        };
-        Ok(claimable.take(limit).map(claim).collect())
+        Ok(claimable.take(limit).map(|head| head.claim(worker, lease, now)).collect())
     }
 
     async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError> {
@@ -238,25 +255,17 @@ impl Store for MemoryStore {
         if let Some(owner) = head.held_from(worker, now) {
             return Err(ClaimError::Held { run: run.clone(), owner });
         }
-        head.claim(worker, lease, now);
-        Ok(Claim { summary: head.view(now) })
+        Ok(head.claim(worker, lease, now))
     }
 
-    async fn renew(
-        &self,
-        worker: &WorkerId,
-        held: &[(RunId, Epoch)],
-        lease: Duration,
-    ) -> Result<Vec<RunId>, StoreError> {
+    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError> {
         self.alive().await?;
-        let (mut runs, now) = (self.runs(), Instant::now());
-        let mut lost = Vec::new();
+        let mut runs = self.runs();
+        let mut renewal = Renewal { worker, lease, now: Instant::now(), renewed: Renewed::default() };
         for (run, epoch) in held {
-            if !runs.by_id.get_mut(run).is_some_and(|found| found.head.renew(worker, *epoch, lease, now)) {
-                lost.push(run.clone());
-            }
+            renewal.renew(run, *epoch, runs.by_id.get_mut(run).map(|found| &mut found.head));
         }
-        Ok(lost)
+        Ok(renewal.renewed)
     }
 
     async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
@@ -267,7 +276,34 @@ impl Store for MemoryStore {
                 found.head.release(*epoch);
             }
         }
+        drop(runs);
+        self.shared.hints.send_replace(());
         Ok(())
+    }
+
+    async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
+        self.alive().await?;
+        let mut runs = self.runs();
+        let found = runs.by_id.get_mut(run).ok_or_else(|| StoreError::UnknownRun { run: run.clone() })?;
+        let status = found.head.request_cancel(by);
+        drop(runs);
+        self.shared.hints.send_replace(());
+        Ok(status)
+    }
+
+    fn hints(&self) -> Option<watch::Receiver<()>> {
+        Some(self.shared.hints.subscribe())
+    }
+
+    async fn restore(
+        &self,
+        summary: &RunSummary,
+        records: &[EncodedRecord],
+    ) -> Result<Result<(), Refused>, StoreError> {
+        self.alive().await?;
+        let restored = self.runs().restore(summary, records);
+        self.shared.hints.send_replace(());
+        Ok(restored)
     }
 
     async fn delete(&self, run: &RunId) -> Result<(), StoreError> {

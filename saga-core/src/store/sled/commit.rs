@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Timestamp, WorkerId};
+use crate::id::{Epoch, ExclusiveKey, RunId, Timestamp};
+use crate::journal::EncodedRecord;
 use crate::store::head::{self, Head};
 use crate::store::sled::disk::UNSYNCED_BYTES;
 use crate::store::sled::ended::{self, Ended};
@@ -14,7 +14,7 @@ use crate::store::sled::frame::{Extent, Kind, Origin, Standing};
 use crate::store::sled::group::Group;
 use crate::store::sled::index::{FrameLog, Index, Live};
 use crate::store::sled::{Core, MAX_RECORD_BYTES, damaged};
-use crate::store::{Append, Claim, ClaimError, NewRun, Refused, RunSummary, StoreError};
+use crate::store::{Append, NewRun, Refused, RunSummary, StoreError};
 
 /// How many small changes of trees are made between two syncs; see [`UNSYNCED_BYTES`].
 const UNSYNCED_DELETES: usize = 64;
@@ -216,80 +216,40 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn claim(
+    /// Adds a run as it was in another store.
+    pub(super) fn restore(
         &self,
-        worker: &WorkerId,
-        sagas: &[(SagaName, u32)],
-        lease: Duration,
-        limit: usize,
-        now: Instant,
-    ) -> Result<Vec<Claim>, StoreError> {
-        let claimable = |index: &Index| -> Vec<(RunId, Head)> {
-            let runs = index.live.iter().filter(|(_, live)| live.head.is_claimable(sagas, now));
-            runs.take(limit).map(|(run, live)| (run.clone(), live.head.clone())).collect()
-        };
-        // Most calls find nothing; they need not wait for a sync.
-        if claimable(&self.index()).is_empty() {
-            return Ok(Vec::new());
+        summary: &RunSummary,
+        records: &[EncodedRecord],
+    ) -> Result<Result<(), Refused>, StoreError> {
+        if let Err(refused) = head::check_restored(summary, records, MAX_RECORD_BYTES) {
+            return Ok(Err(refused));
         }
         let mut writer = self.write()?;
-        let found = claimable(&self.index());
-        self.claim_all(&mut writer, found, worker, lease, now)
-    }
-
-    pub(super) fn claim_run(
-        &self,
-        worker: &WorkerId,
-        run: &RunId,
-        lease: Duration,
-        now: Instant,
-    ) -> Result<Claim, ClaimError> {
-        let mut writer = self.write()?;
-        let head = self.index().live.get(run).map(|live| live.head.clone());
-        let Some(head) = head else {
-            return Err(match self.ended_summary(run)? {
-                Some(_) => ClaimError::Ended { run: run.clone() },
-                None => match self.damage_of(run) {
-                    Some(error) => ClaimError::Store(error),
-                    None => ClaimError::UnknownRun { run: run.clone() },
-                },
-            });
-        };
-        if let Some(owner) = head.held_from(worker, now) {
-            return Err(ClaimError::Held { run: run.clone(), owner });
-        }
-        let mut claims = self.claim_all(&mut writer, vec![(run.clone(), head)], worker, lease, now)?;
-        claims.pop().ok_or_else(|| ClaimError::UnknownRun { run: run.clone() })
-    }
-
-    fn claim_all(
-        &self,
-        writer: &mut Writer,
-        mut found: Vec<(RunId, Head)>,
-        worker: &WorkerId,
-        lease: Duration,
-        now: Instant,
-    ) -> Result<Vec<Claim>, StoreError> {
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut group = Group::new(writer.log.next());
-        for (run, head) in &mut found {
-            head.claim(worker, lease, now);
-            group.add_mark(Kind::Claim, run, head.summary().epoch);
-        }
-        self.disk.check_room(0)?;
-        self.insert_group(writer, group)?;
-        self.sync(writer)?;
-        let mut claims = Vec::new();
-        let mut index = self.index_mut();
-        for (run, head) in found {
-            claims.push(Claim { summary: head.view(now) });
-            if let Some(live) = index.live.get_mut(&run) {
-                live.head = head;
+        self.disk.check_room(records.iter().map(|record| record.bytes.len()).sum())?;
+        let run = summary.run.clone();
+        let mut plan = Plan { runs: HashMap::new(), keys: HashMap::new(), group: Group::new(writer.log.next()) };
+        {
+            let index = self.index();
+            if let Some(what) = index.damaged.get(&run) {
+                return Ok(Err(Refused::Damaged { run, what: what.clone() }));
+            }
+            if index.live.contains_key(&run) || self.ended_summary(&run)?.is_some() {
+                return Ok(Err(Refused::Exists { run }));
+            }
+            if let Some(key) = summary.key.as_ref().filter(|_| !summary.status.is_ended()) {
+                if let Some(holder) = index.keys.get(key) {
+                    return Ok(Err(Refused::KeyHeld { key: key.clone(), holder: holder.clone() }));
+                }
+                plan.keys.insert(key.clone(), Some(run.clone()));
             }
         }
-        Ok(claims)
+        let origin = Origin::of(summary);
+        let extents = plan.group.add_records(Kind::Start, &run, Standing::of(summary), Some(&origin), records);
+        plan.runs.insert(run, Planned { head: Head::found(summary.clone()), extents, starts: true });
+        self.commit(&mut writer, plan)?;
+        self.clean(&mut writer)?;
+        Ok(Ok(()))
     }
 
     pub(super) fn delete(&self, run: &RunId) -> Result<(), StoreError> {

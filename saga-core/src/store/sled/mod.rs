@@ -66,6 +66,7 @@
 //!                  number of frames that it goes on in, bytes
 //! ```
 
+mod claims;
 mod clean;
 mod commit;
 mod disk;
@@ -83,14 +84,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::commit::Writer;
 use self::disk::Disk;
 use self::index::Index;
-use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
-use crate::journal::EncodedRecord;
-use crate::store::{Append, Claim, ClaimError, Page, Query, Refused, RunSummary, Store, StoreError};
+use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
+use crate::journal::{Actor, EncodedRecord};
+use crate::store::{
+    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, Renewed, RunStatus, RunSummary, Store, StoreError,
+};
 
 /// The largest record that is taken: larger ones are refused with [`Refused::TooLarge`].
 const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
@@ -144,7 +148,7 @@ impl SledOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SledStore, StoreError> {
         let disk = Disk::open(path.as_ref(), self)?;
         let core = Core::recover(disk)?;
-        Ok(SledStore { shared: Arc::new(RwLock::new(Some(core))) })
+        Ok(SledStore { shared: Arc::new(RwLock::new(Some(core))), hints: watch::Sender::new(()) })
     }
 }
 
@@ -179,6 +183,8 @@ impl fmt::Display for Damage {
 #[derive(Clone)]
 pub struct SledStore {
     shared: Arc<RwLock<Option<Core>>>,
+    /// Told when there may be something to claim, or a request.
+    hints: watch::Sender<()>,
 }
 
 impl fmt::Debug for SledStore {
@@ -345,7 +351,7 @@ impl Store for SledStore {
     async fn claim(
         &self,
         worker: &WorkerId,
-        sagas: &[(SagaName, u32)],
+        sagas: &[KnownSaga],
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError> {
@@ -358,35 +364,39 @@ impl Store for SledStore {
         self.blocking(move |core| core.claim_run(&worker, &run, lease, now)).await
     }
 
-    async fn renew(
-        &self,
-        worker: &WorkerId,
-        held: &[(RunId, Epoch)],
-        lease: Duration,
-    ) -> Result<Vec<RunId>, StoreError> {
-        let now = Instant::now();
-        self.with(|core| {
-            let mut index = core.index_mut();
-            let mut lost = Vec::new();
-            for (run, epoch) in held {
-                if !index.live.get_mut(run).is_some_and(|live| live.head.renew(worker, *epoch, lease, now)) {
-                    lost.push(run.clone());
-                }
-            }
-            Ok(lost)
-        })
+    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError> {
+        self.with(|core| Ok(core.renew(worker, held, lease, Instant::now())))
     }
 
     async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
-        self.with(|core| {
-            let mut index = core.index_mut();
-            for (run, epoch) in held {
-                if let Some(live) = index.live.get_mut(run) {
-                    live.head.release(*epoch);
-                }
-            }
+        self.with::<_, StoreError>(|core| {
+            core.release(held);
             Ok(())
-        })
+        })?;
+        self.hints.send_replace(());
+        Ok(())
+    }
+
+    async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
+        let (run, by) = (run.clone(), by.clone());
+        let status = self.blocking(move |core| core.request_cancel(&run, &by)).await?;
+        self.hints.send_replace(());
+        Ok(status)
+    }
+
+    fn hints(&self) -> Option<watch::Receiver<()>> {
+        Some(self.hints.subscribe())
+    }
+
+    async fn restore(
+        &self,
+        summary: &RunSummary,
+        records: &[EncodedRecord],
+    ) -> Result<Result<(), Refused>, StoreError> {
+        let (summary, records) = (summary.clone(), records.to_vec());
+        let restored = self.blocking(move |core| core.restore(&summary, &records)).await?;
+        self.hints.send_replace(());
+        Ok(restored)
     }
 
     async fn delete(&self, run: &RunId) -> Result<(), StoreError> {
