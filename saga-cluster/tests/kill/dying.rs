@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use saga_core::journal::{Actor, EncodedRecord};
 use saga_core::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, Renewed, RunStatus, RunSummary, SledStore, Store,
-    StoreError,
+    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, SledStore, Store, StoreError,
 };
 use saga_core::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId, async_trait};
 use tokio::sync::watch;
@@ -79,7 +78,12 @@ impl Store for DyingStore {
         self.inner.claim_run(worker, run, lease).await
     }
 
-    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError> {
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError> {
         self.inner.renew(worker, held, lease).await
     }
 
@@ -89,6 +93,14 @@ impl Store for DyingStore {
 
     async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
         self.inner.request_cancel(run, by).await
+    }
+
+    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
+        self.inner.cancel_requests(worker).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
     }
 
     fn hints(&self) -> Option<watch::Receiver<()>> {

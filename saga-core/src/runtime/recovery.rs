@@ -20,7 +20,7 @@ use crate::runtime::error::{ParkReason, RecoverError};
 use crate::runtime::metrics;
 use crate::runtime::panics::panic_message;
 use crate::runtime::registry::{Mail, ParkedRun, Progress};
-use crate::store::{Claim, KnownSaga, Query, Renewed, RunStatus, RunSummary, StoreError};
+use crate::store::{Claim, KnownSaga, Query, RunStatus, RunSummary, StoreError};
 
 /// How many runs are claimed, and how many records are read, in one call to the store.
 const PAGE: usize = 512;
@@ -248,7 +248,7 @@ impl<App: Send + Sync + 'static> Core<App> {
     async fn renew_and_claim(self: &Arc<Self>) -> Result<(), StoreError> {
         let held = self.registry.held();
         if !held.is_empty() {
-            let Renewed { lost, .. } = self.store.renew(&self.worker, &held, self.lease).await?;
+            let lost = self.store.renew(&self.worker, &held, self.lease).await?;
             if !lost.is_empty() {
                 let held: HashMap<RunId, Epoch> = held.into_iter().collect();
                 for run in lost {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::id::{Epoch, RunId, Seq, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
-use crate::store::{Append, Claim, KnownSaga, NewRun, Refused, Renewed, RunStatus, RunSummary};
+use crate::store::{Append, Claim, KnownSaga, NewRun, Refused, RunStatus, RunSummary};
 
 /// Who drives a run, and until when that is certain.
 #[derive(Debug, Clone)]
@@ -196,8 +196,14 @@ impl Head {
         self.status()
     }
 
+    /// Who asked for the run to be cancelled, if the worker holds it.
+    pub(super) fn cancel_request(&self, worker: &WorkerId, now: Instant) -> Option<(RunId, Actor)> {
+        let by = self.cancel.as_ref().filter(|_| self.owner(now) == Some(worker))?;
+        Some((self.summary.run.clone(), by.clone()))
+    }
+
     /// Extends the worker's lease, if the claim is still its own. One that has expired, but that nobody took, revives.
-    fn renew(&mut self, worker: &WorkerId, epoch: Epoch, lease: Duration, now: Instant) -> bool {
+    pub(super) fn renew(&mut self, worker: &WorkerId, epoch: Epoch, lease: Duration, now: Instant) -> bool {
         match &mut self.lease {
             Some(held) if held.owner == *worker && self.summary.epoch == epoch => {
                 held.expires = expiry(now, lease);
@@ -211,27 +217,6 @@ impl Head {
     pub(super) fn release(&mut self, epoch: Epoch) {
         if self.summary.epoch == epoch {
             self.lease = None;
-        }
-    }
-}
-
-/// A worker that renews its claims, run by run.
-pub(super) struct Renewal<'a> {
-    pub(super) worker: &'a WorkerId,
-    pub(super) lease: Duration,
-    pub(super) now: Instant,
-    pub(super) renewed: Renewed,
-}
-
-impl Renewal<'_> {
-    /// Renews the claim of one run, if there is such a run and the claim is still the worker's.
-    pub(super) fn renew(&mut self, run: &RunId, epoch: Epoch, head: Option<&mut Head>) {
-        if let Some(head) = head
-            && head.renew(self.worker, epoch, self.lease, self.now)
-        {
-            self.renewed.cancels.extend(head.cancel.iter().map(|by| (run.clone(), by.clone())));
-        } else {
-            self.renewed.lost.push(run.clone());
         }
     }
 }

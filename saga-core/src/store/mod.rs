@@ -334,16 +334,6 @@ pub struct Claim {
     pub cancel: Option<Actor>,
 }
 
-/// What became of the claims that a worker renewed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Renewed {
-    /// Runs that the worker holds no longer, whatever became of them.
-    pub lost: Vec<RunId>,
-    /// Held runs that somebody [asked](Store::request_cancel) to be cancelled. They are told again at every renewal, until
-    /// they come to rest.
-    pub cancels: Vec<(RunId, Actor)>,
-}
-
 /// A definition that a worker has: it can drive the runs that were started under it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KnownSaga {
@@ -494,13 +484,17 @@ pub trait Store: Send + Sync + 'static {
     /// [`ClaimError`].
     async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError>;
 
-    /// Extends the leases of the runs that a worker holds, names those that it holds no longer, and passes on what was
-    /// asked of the others.
+    /// Extends the leases of the runs that a worker holds, and names those that it holds no longer.
     ///
     /// # Errors
     ///
     /// What writing can fail with. The leases go on until they expire.
-    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError>;
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError>;
 
     /// Gives runs back, so that others can claim them at once. Those that are no longer held are passed over.
     ///
@@ -509,9 +503,9 @@ pub trait Store: Send + Sync + 'static {
     /// What writing can fail with. The leases go on until they expire.
     async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError>;
 
-    /// Leaves word that a run should be cancelled, for whoever holds it or claims it next: [`renew`](Self::renew) and the
-    /// claims pass it on until the run comes to rest. The first one to ask is remembered. Answers where the run stands: a
-    /// request is only left with a live run.
+    /// Leaves word that a run should be cancelled, for whoever holds it or claims it next:
+    /// [`cancel_requests`](Self::cancel_requests) and the claims pass it on until the run comes to rest. The first one to
+    /// ask is remembered. Answers where the run stands: a request is only left with a live run.
     ///
     /// It lasts as long as the claims do: a store that forgets its claims with the process forgets the requests too.
     ///
@@ -519,6 +513,20 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// [`StoreError::UnknownRun`], or what writing can fail with.
     async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError>;
+
+    /// The runs that a worker holds of which somebody [asked](Self::request_cancel) that they be cancelled, and who. Told
+    /// every time, until they come to rest; asked for often, so it should cost little if there are none.
+    ///
+    /// # Errors
+    ///
+    /// What reading can fail with.
+    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError>;
+
+    /// Whether other processes can have the store open at the same time. Then a run whose saga a worker does not know may
+    /// be another worker's; else there is no other.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Told whenever there may be runs to claim, or requests for runs that are held: a hint to look before it is time to,
     /// which may be missed, or be for nothing. `None`, which is the default, if the store gives no hints.

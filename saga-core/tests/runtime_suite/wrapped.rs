@@ -10,8 +10,7 @@ use tokio::sync::watch;
 use saga_core::async_trait;
 use saga_core::journal::{Actor, EncodedRecord};
 use saga_core::store::{
-    Append, Claim, ClaimError, KnownSaga, MemoryStore, Page, Query, Refused, Renewed, RunStatus, RunSummary, Store,
-    StoreError,
+    Append, Claim, ClaimError, KnownSaga, MemoryStore, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
 };
 use saga_core::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 
@@ -147,7 +146,12 @@ impl Store for Wrapped {
         self.inner.claim_run(worker, run, lease).await
     }
 
-    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError> {
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError> {
         self.inner.renew(worker, held, lease).await
     }
 
@@ -157,6 +161,14 @@ impl Store for Wrapped {
 
     async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
         self.inner.request_cancel(run, by).await
+    }
+
+    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
+        self.inner.cancel_requests(worker).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
     }
 
     fn hints(&self) -> Option<watch::Receiver<()>> {

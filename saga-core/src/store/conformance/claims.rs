@@ -24,7 +24,7 @@ async fn claimed<S: Store>(store: &S, by: &str, limit: usize) -> Vec<RunId> {
 
 /// Renews, and names what was lost, in order.
 async fn lost<S: Store>(store: &S, by: &str, held: &[(RunId, Epoch)]) -> Vec<RunId> {
-    let mut lost = store.renew(&worker(by), held, LEASE).await.expect("the store works").lost;
+    let mut lost = store.renew(&worker(by), held, LEASE).await.expect("the store works");
     lost.sort_unstable();
     lost
 }

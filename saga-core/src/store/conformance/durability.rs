@@ -28,7 +28,7 @@ pub async fn what_is_acknowledged_outlives_a_restart<F: Factory>(factory: &F) {
     }
     let Some(store) = factory.reopen(store).await else { return };
     for (mut head, (count, run)) in heads.into_iter().zip(expected) {
-        if !factory.is_shared() {
+        if !store.is_shared() {
             head.owner = None;
         }
         assert_eq!(get(&store, &run).await, head);
@@ -47,7 +47,7 @@ pub async fn leases_end_with_the_only_process<F: Factory>(factory: &F) {
     taken(&store, start(&run)).await;
     let Some(store) = factory.reopen(store).await else { return };
     let claims = store.claim(&worker("v"), &[known("s")], LEASE, 10).await.expect("the store works");
-    if factory.is_shared() {
+    if store.is_shared() {
         assert!(claims.is_empty(), "{claims:?}");
     } else {
         assert_eq!(claims.len(), 1);

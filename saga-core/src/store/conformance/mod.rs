@@ -65,11 +65,6 @@ pub trait Factory: Send + Sync {
         None
     }
 
-    /// Whether several processes can have the store open at once. Then the end of one of them ends no claims.
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     /// Lets this much time pass for the leases of all stores, and says whether it could. With tokio's clock:
     /// `tokio::time::pause(); tokio::time::advance(by).await; tokio::time::resume(); true`.
     async fn advance(&self, _by: Duration) -> bool {

@@ -14,9 +14,9 @@ pub use self::faults::{Fault, Faults};
 use self::faults::{FaultState, Turn};
 use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
-use crate::store::head::{self, Head, Renewal};
+use crate::store::head::{self, Head};
 use crate::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, Renewed, RunStatus, RunSummary, Store, StoreError,
+    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
 };
 
 /// The largest record that [`MemoryStore`] takes: the limit of the sled store, so that a test meets it too.
@@ -258,14 +258,21 @@ impl Store for MemoryStore {
         Ok(head.claim(worker, lease, now))
     }
 
-    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError> {
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError> {
         self.alive().await?;
-        let mut runs = self.runs();
-        let mut renewal = Renewal { worker, lease, now: Instant::now(), renewed: Renewed::default() };
+        let (mut runs, now) = (self.runs(), Instant::now());
+        let mut lost = Vec::new();
         for (run, epoch) in held {
-            renewal.renew(run, *epoch, runs.by_id.get_mut(run).map(|found| &mut found.head));
+            if !runs.by_id.get_mut(run).is_some_and(|found| found.head.renew(worker, *epoch, lease, now)) {
+                lost.push(run.clone());
+            }
         }
-        Ok(renewal.renewed)
+        Ok(lost)
     }
 
     async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
@@ -289,6 +296,12 @@ impl Store for MemoryStore {
         drop(runs);
         self.shared.hints.send_replace(());
         Ok(status)
+    }
+
+    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
+        self.alive().await?;
+        let (runs, now) = (self.runs(), Instant::now());
+        Ok(runs.by_id.values().filter_map(|found| found.head.cancel_request(worker, now)).collect())
     }
 
     fn hints(&self) -> Option<watch::Receiver<()>> {

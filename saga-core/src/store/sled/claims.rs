@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::id::{Epoch, RunId, WorkerId};
 use crate::journal::Actor;
-use crate::store::head::{Head, Renewal};
+use crate::store::head::Head;
 use crate::store::sled::Core;
 use crate::store::sled::commit::Writer;
 use crate::store::sled::frame::Kind;
 use crate::store::sled::group::Group;
 use crate::store::sled::index::Index;
-use crate::store::{Claim, ClaimError, KnownSaga, Renewed, RunStatus, StoreError};
+use crate::store::{Claim, ClaimError, KnownSaga, RunStatus, StoreError};
 
 impl Core {
     pub(super) fn claim(
@@ -92,13 +92,21 @@ impl Core {
         Ok(claims)
     }
 
-    pub(super) fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration, now: Instant) -> Renewed {
+    pub(super) fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+        now: Instant,
+    ) -> Vec<RunId> {
         let mut index = self.index_mut();
-        let mut renewal = Renewal { worker, lease, now, renewed: Renewed::default() };
+        let mut lost = Vec::new();
         for (run, epoch) in held {
-            renewal.renew(run, *epoch, index.live.get_mut(run).map(|live| &mut live.head));
+            if !index.live.get_mut(run).is_some_and(|live| live.head.renew(worker, *epoch, lease, now)) {
+                lost.push(run.clone());
+            }
         }
-        renewal.renewed
+        lost
     }
 
     pub(super) fn release(&self, held: &[(RunId, Epoch)]) {
@@ -108,6 +116,10 @@ impl Core {
                 live.head.release(*epoch);
             }
         }
+    }
+
+    pub(super) fn cancel_requests(&self, worker: &WorkerId, now: Instant) -> Vec<(RunId, Actor)> {
+        self.index().live.values().filter_map(|live| live.head.cancel_request(worker, now)).collect()
     }
 
     pub(super) fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {

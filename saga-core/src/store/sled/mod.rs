@@ -93,7 +93,7 @@ use self::index::Index;
 use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
 use crate::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, Renewed, RunStatus, RunSummary, Store, StoreError,
+    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
 };
 
 /// The largest record that is taken: larger ones are refused with [`Refused::TooLarge`].
@@ -364,7 +364,12 @@ impl Store for SledStore {
         self.blocking(move |core| core.claim_run(&worker, &run, lease, now)).await
     }
 
-    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError> {
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError> {
         self.with(|core| Ok(core.renew(worker, held, lease, Instant::now())))
     }
 
@@ -382,6 +387,10 @@ impl Store for SledStore {
         let status = self.blocking(move |core| core.request_cancel(&run, &by)).await?;
         self.hints.send_replace(());
         Ok(status)
+    }
+
+    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
+        self.with(|core| Ok(core.cancel_requests(worker, Instant::now())))
     }
 
     fn hints(&self) -> Option<watch::Receiver<()>> {
