@@ -107,8 +107,8 @@ pub use outcome::{Abandoned, Halted, Left, Outcome, Place, Residue, RolledBack, 
 pub use payload::{Payload, PayloadError};
 pub use policy::Retry;
 pub use runtime::{
-    CancelError, Coordinator, CoordinatorBuilder, OperatorError, OutcomeError, ParkReason, ParkedRun, RecoverError,
-    RunHandle, Shutdown, StartError, StartOptions,
+    CancelError, Client, ClientBuilder, Coordinator, CoordinatorBuilder, OperatorError, OutcomeError, ParkReason,
+    ParkedRun, RecoverError, RegisterError, RunHandle, Shutdown, StartError, StartOptions,
 };
 
 /// The README's code compiles and runs.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::action::StepError;
-use crate::id::{ItemRef, RunId, SagaName, StepName};
+use crate::id::{Epoch, ItemRef, RunId, SagaName, StepName};
 use crate::payload::Payload;
 
 /// What an action or a compensation has at hand besides its input.
@@ -24,6 +24,7 @@ pub struct Ctx<App> {
 /// Which attempt of what this is, and how it reaches its run.
 pub(crate) struct Scope {
     pub(crate) run: RunId,
+    pub(crate) epoch: Epoch,
     pub(crate) saga: SagaName,
     pub(crate) step: StepName,
     pub(crate) of: ItemRef,
@@ -72,6 +73,7 @@ impl<App> Ctx<App> {
             app,
             Scope {
                 run: RunId::generate(),
+                epoch: Epoch::FIRST,
                 saga: SagaName::new("detached").expect("a valid name"),
                 step: StepName::new(step).expect("the step's name is valid"),
                 of: ItemRef::new(crate::StepIndex(0), 0),
@@ -94,6 +96,16 @@ impl<App> Ctx<App> {
     #[must_use]
     pub fn run(&self) -> &RunId {
         &self.scope.run
+    }
+
+    /// The number of the claim under which the run is driven: a fencing token.
+    ///
+    /// Every worker that takes the run up has a higher one than the worker before. If what the action changes outside can
+    /// remember the highest number that it has seen, and refuse lower ones, then not even a worker that was asleep for
+    /// longer than its lease can change anything there after another has taken over.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.scope.epoch
     }
 
     /// The saga that the run follows.
@@ -158,6 +170,9 @@ impl<App> Ctx<App> {
 
     /// Resolves when the run is being aborted: the action should come to an end soon, and say by its error what it did.
     /// Compensations, probes and forward steps are shielded from this.
+    ///
+    /// Resolves too, for all of them, when this worker has lost its claim on the run: another worker may be at the same
+    /// step by now. What the action answers then counts for nothing, and it is dropped at its next `await`.
     pub async fn cancelled(&self) {
         self.scope.cancelled.cancelled().await;
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::definition::{Definition, Saga};
-use crate::id::{SagaName, WorkerId};
+use crate::id::WorkerId;
 use crate::runtime::coordinator::Coordinator;
-use crate::runtime::core::Core;
-use crate::runtime::error::RecoverError;
+use crate::runtime::core::{Core, Driving, Sagas};
+use crate::runtime::error::{RecoverError, RegisterError};
 use crate::store::Store;
 
 const DEFAULT_MOST_IN_FLIGHT: usize = 10_000;
@@ -46,7 +46,8 @@ impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
         self
     }
 
-    /// How many runs are driven at the same time; the rest wait for their turn. 10 000 by default.
+    /// How many runs are driven at the same time; the rest wait for their turn. 10 000 by default. Among several workers on
+    /// one store it is also how many runs one of them takes at most of those that nobody drives.
     pub fn max_in_flight(mut self, runs: usize) -> Self {
         self.most_in_flight = runs.clamp(1, Semaphore::MAX_PERMITS);
         self
@@ -54,6 +55,9 @@ impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
 
     /// For how long a claim holds without being renewed: how soon another worker takes over the runs of one that died.
     /// 30 s by default. Without meaning for stores that only one process can open.
+    ///
+    /// A worker that cannot reach its store for so long stops the actions of its runs: others may have them by then. So a
+    /// lease that is longer outlasts longer disturbances of the store, and one that is shorter means an earlier takeover.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease.max(Duration::from_millis(100));
         self
@@ -65,7 +69,8 @@ impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
         self
     }
 
-    /// Takes up every live run of the store, and is ready to start new ones.
+    /// Takes up the live runs of the store that nobody drives, and is ready to start new ones. Those for which there is no
+    /// place are taken up as places become free.
     ///
     /// A run that cannot be taken up is parked ([`Coordinator::parked`]); it does not keep the others from going on.
     ///
@@ -73,20 +78,29 @@ impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
     ///
     /// [`RecoverError`]; nothing is driven then.
     pub async fn start(self) -> Result<Coordinator<App>, RecoverError> {
-        let mut sagas: HashMap<(SagaName, u32), Arc<Definition<App>>> = HashMap::new();
-        for definition in self.sagas {
-            let (saga, version) = (definition.plan.saga().clone(), definition.plan.version());
-            if let Some(other) = sagas.get(&(saga.clone(), version))
-                && other.plan.fingerprint() != definition.plan.fingerprint()
-            {
-                return Err(RecoverError::RegisteredTwice { saga, version });
-            }
-            sagas.insert((saga, version), definition);
+        let sagas = by_name(self.sagas)?;
+        let driving = Driving::new(Arc::clone(&self.app), self.most_in_flight);
+        let core = Core::new(self.store, sagas, self.worker, self.lease, Some(driving));
+        let coordinator = Coordinator::new(Arc::clone(&core), self.app);
+        if let Some(driving) = &core.driving {
+            core.recover(driving).await?;
         }
-        let core = Core::new(self.app, self.store, sagas, self.worker, self.lease, self.most_in_flight);
-        let coordinator = Coordinator::new(Arc::clone(&core));
-        core.recover().await?;
         core.keep_claims();
         Ok(coordinator)
     }
+}
+
+/// The definitions by what runs say of them.
+pub(super) fn by_name<App>(definitions: Vec<Arc<Definition<App>>>) -> Result<Sagas<App>, RegisterError> {
+    let mut sagas: Sagas<App> = HashMap::new();
+    for definition in definitions {
+        let (saga, version) = (definition.plan.saga().clone(), definition.plan.version());
+        if let Some(other) = sagas.get(&(saga.clone(), version))
+            && other.plan.fingerprint() != definition.plan.fingerprint()
+        {
+            return Err(RegisterError { saga, version });
+        }
+        sagas.insert((saga, version), definition);
+    }
+    Ok(sagas)
 }

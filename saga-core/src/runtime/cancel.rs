@@ -1,25 +1,30 @@
-//! Cancelling runs, wherever they are: driven, waiting for their turn, or left behind by a worker that died.
+//! Cancelling runs, wherever they are: driven here or by another worker, waiting for their turn, or left behind by a worker
+//! that died.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::id::{Epoch, RunId};
-use crate::journal::Actor;
+use crate::id::{Epoch, RunId, Seq};
+use crate::journal::{Actor, Event};
 use crate::machine::{Observation, evolve, observe};
 use crate::runtime::committer::CommitError;
 use crate::runtime::core::Core;
 use crate::runtime::driver::{End, encode};
 use crate::runtime::error::{CancelError, ParkReason};
+use crate::runtime::follow::Patience;
 use crate::runtime::registry::Mail;
-use crate::store::{Append, ClaimError, Refused, RunStatus};
+use crate::store::{Append, ClaimError, Refused, RunStatus, Store, StoreError};
 
-/// How long a change is waited for before the run is looked at again.
+/// How long a change in this process is waited for before the run is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const PAGE: usize = 256;
 
 impl<App: Send + Sync + 'static> Core<App> {
     pub(crate) async fn cancel(self: &Arc<Self>, run: &RunId, by: Actor) -> Result<(), CancelError> {
+        let mut elsewhere: Option<Elsewhere> = None;
         loop {
             // Registered before looking, so that no change falls between.
             let changed = self.registry.changed.notified();
@@ -34,25 +39,47 @@ impl<App: Send + Sync + 'static> Core<App> {
                 }
                 continue;
             }
-            if let Some(parked) = self.registry.parked(run) {
-                return Err(CancelError::Parked { run: run.clone(), reason: parked.reason });
-            }
             let Some(summary) = self.store.get(run).await? else {
                 return Err(CancelError::UnknownRun(run.clone()));
             };
+            if let Some(asked) = &mut elsewhere
+                && asked.is_done(&*self.store, run).await?
+            {
+                return Ok(());
+            }
             if summary.status != RunStatus::Running {
                 return Err(CancelError::NotLive { run: run.clone(), status: summary.status });
+            }
+            if let Some(parked) = self.parked(&summary) {
+                return Err(CancelError::Parked { run: run.clone(), reason: parked.reason });
             }
             if self.is_closing() {
                 return Err(CancelError::Stopped(run.clone()));
             }
+            let known = self.definition_of(&summary).is_ok();
             match summary.owner {
                 Some(owner) if owner == self.worker => {
                     // It is about to be driven, or has just been let go of.
                     let _ = tokio::time::timeout(LOOK_AGAIN, changed).await;
                 }
-                None if self.sagas.contains_key(&(summary.saga.clone(), summary.version)) => self.take_up(run).await?,
-                owner => return Err(CancelError::Elsewhere { run: run.clone(), owner }),
+                None if known && self.driving.is_some() => self.take_up(run).await?,
+                None if known => {
+                    if self.cancel_unclaimed(run, &by).await? {
+                        return Ok(());
+                    }
+                }
+                // Whoever has it, or takes it up next, is asked.
+                _ => match &mut elsewhere {
+                    Some(asked) => asked.patience.wait().await,
+                    None => {
+                        let mut asked = Elsewhere::default();
+                        if asked.is_done(&*self.store, run).await? {
+                            return Ok(());
+                        }
+                        self.store.request_cancel(run, &by).await?;
+                        elsewhere = Some(asked);
+                    }
+                },
             }
         }
     }
@@ -63,9 +90,10 @@ impl<App: Send + Sync + 'static> Core<App> {
         if self.registry.get(run).is_some() {
             return Ok(());
         }
+        let expires = Instant::now() + self.lease;
         match self.store.claim_run(&self.worker, run, self.lease).await {
             Ok(claim) if claim.summary.status == RunStatus::Running => {
-                let _following = self.drive_in_turn(run.clone(), claim.summary.epoch);
+                let _following = self.drive_in_turn(run.clone(), claim.summary.epoch, expires);
                 Ok(())
             }
             Ok(claim) => Ok(self.store.release(&[(run.clone(), claim.summary.epoch)]).await?),
@@ -75,8 +103,30 @@ impl<App: Send + Sync + 'static> Core<App> {
         }
     }
 
-    /// Writes down that a run is cancelled that still waits for its turn. What follows from it is decided in its turn.
-    pub(super) async fn cancel_waiting(&self, run: &RunId, epoch: Epoch, by: Actor) -> Result<(), End> {
+    /// Writes the cancellation of a run that nobody drives, and leaves the run to a worker. Says whether it is written: if
+    /// not, the run has changed hands.
+    async fn cancel_unclaimed(&self, run: &RunId, by: &Actor) -> Result<bool, CancelError> {
+        let claim = match self.store.claim_run(&self.worker, run, self.lease).await {
+            Ok(claim) => claim.summary,
+            Err(ClaimError::Store(error)) => return Err(error.into()),
+            Err(_) => return Ok(false),
+        };
+        let written = match claim.status {
+            RunStatus::Running => self.write_cancel(run, claim.epoch, by.clone()).await.map(|()| true),
+            _ => Ok(false),
+        };
+        // As well as it goes: the claim expires.
+        let released = self.store.release(&[(run.clone(), claim.epoch)]).await;
+        match written {
+            Ok(written) => released.map(|()| written).map_err(CancelError::from),
+            Err(End::Parked(reason)) => Err(CancelError::Parked { run: run.clone(), reason: Arc::new(reason) }),
+            Err(End::Failed(error)) => Err(CancelError::Store(error)),
+            Err(End::Stopped | End::Lost | End::Settled(_)) => Ok(false),
+        }
+    }
+
+    /// Writes down that a claimed run is cancelled which nobody drives yet. What follows from it is decided by its driver.
+    pub(super) async fn write_cancel(&self, run: &RunId, epoch: Epoch, by: Actor) -> Result<(), End> {
         let (definition, mut state) = self.load(run).await?;
         let (expected, now) = (state.seq(), self.shared.clock.now());
         let Some(event) = observe(&definition.plan, &state, Observation::Cancel { by }, now, 0.0) else {
@@ -94,8 +144,39 @@ impl<App: Send + Sync + 'static> Core<App> {
         };
         self.shared.committer.commit(append).await.map_err(|error| match error {
             CommitError::Refused(refused @ Refused::TooLarge { .. }) => End::Parked(ParkReason::TooLarge(refused)),
-            CommitError::Refused(_) | CommitError::Closed => End::Stopped,
+            CommitError::Refused(_) => End::Lost,
+            CommitError::Closed => End::Stopped,
             CommitError::Store(error) => End::Failed(error),
         })
+    }
+}
+
+/// A run that another worker was asked to cancel, as its journal tells what has become of that. The journal is not folded:
+/// the run's saga may be unknown here.
+#[derive(Default)]
+struct Elsewhere {
+    read: Seq,
+    /// The run does not go forward: it is being aborted, or has come to its end and has yet to tell its finalizer.
+    over: bool,
+    patience: Patience,
+}
+
+impl Elsewhere {
+    async fn is_done(&mut self, store: &dyn Store, run: &RunId) -> Result<bool, CancelError> {
+        loop {
+            let page = store.read(run, self.read, PAGE).await?;
+            for encoded in &page {
+                self.read = encoded.seq;
+                let unreadable = |error| StoreError::Corrupt { what: format!("the journal of run {run}: {error}") };
+                match encoded.decode().map_err(unreadable)?.event {
+                    Event::AbortBegan { .. } | Event::Rested { .. } => self.over = true,
+                    Event::Operated { .. } => self.over = false,
+                    _ => {}
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(self.over);
+            }
+        }
     }
 }

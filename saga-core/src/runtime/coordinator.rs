@@ -1,27 +1,24 @@
 //! The coordinator, as its users see it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::definition::Saga;
-use crate::id::{ExclusiveKey, RunId, WorkerId};
-use crate::journal::Actor;
-use crate::payload::Payload;
+use crate::id::WorkerId;
 use crate::runtime::builder::CoordinatorBuilder;
+use crate::runtime::client::Client;
 use crate::runtime::core::Core;
-use crate::runtime::error::{CancelError, OutcomeError, StartError};
-use crate::runtime::handle::RunHandle;
-use crate::runtime::options::{Shutdown, StartOptions};
+use crate::runtime::options::Shutdown;
 use crate::runtime::registry::ParkedRun;
-use crate::runtime::start::NewStart;
-use crate::store::{Page, Query, RunSummary, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The process-wide object that drives runs.
+///
+/// It is a [`Client`] that drives what it starts, and what nobody else drives: the verbs on runs (`start`, `attach`,
+/// `cancel`, `retry`, `list`, …) are those of the client, to which it dereferences.
 ///
 /// Cloning it is cheap; all clones are one coordinator. When the last clone is dropped, everything that it drives stops
 /// where it is, as in a crash: the runs go on when a coordinator is built on their store again. For an orderly end call
@@ -32,6 +29,8 @@ use crate::store::{Page, Query, RunSummary, Store, StoreError};
 /// [`tokio::task::spawn_blocking`].
 pub struct Coordinator<App> {
     core: Arc<Core<App>>,
+    client: Client<App>,
+    app: Arc<App>,
     /// Stops the drivers when the last clone of the coordinator goes. Handles do not keep it.
     life: Arc<Life>,
 }
@@ -55,110 +54,16 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
         CoordinatorBuilder::new(store, app)
     }
 
-    pub(super) fn new(core: Arc<Core<App>>) -> Self {
+    pub(super) fn new(core: Arc<Core<App>>, app: Arc<App>) -> Self {
         let life = Arc::new(Life(core.shared.killed.clone()));
-        Self { core, life }
+        Self { client: Client::new(Arc::clone(&core)), core, app, life }
     }
 
-    /// Starts a run. When this returns the run is durable: whatever happens, it comes to an end.
-    ///
-    /// If the store does not work for a while, this waits. Whoever stops waiting (by a timeout, say) does not call the
-    /// start off: to learn what became of it, start it under an id of your own ([`StartOptions::id`]), again.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`].
-    pub async fn start<In, Out>(&self, saga: &Saga<App, In, Out>, input: In) -> Result<RunHandle<App, Out>, StartError>
-    where
-        In: Serialize,
-        Out: DeserializeOwned,
-    {
-        self.start_with(saga, input, StartOptions::new()).await
-    }
-
-    /// Starts a run under an id, with an exclusive key, or with a deadline.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`].
-    pub async fn start_with<In, Out>(
-        &self,
-        saga: &Saga<App, In, Out>,
-        input: In,
-        options: StartOptions,
-    ) -> Result<RunHandle<App, Out>, StartError>
-    where
-        In: Serialize,
-        Out: DeserializeOwned,
-    {
-        let plan = saga.plan();
-        let definition = self.core.sagas.get(&(plan.saga().clone(), plan.version()));
-        let definition = definition.filter(|known| known.plan.fingerprint() == plan.fingerprint());
-        let Some(definition) = definition.cloned() else {
-            return Err(StartError::NotRegistered { saga: plan.saga().clone(), version: plan.version() });
-        };
-        let input = Payload::encode(&input).map_err(StartError::Input)?;
-        let run = options.id.unwrap_or_else(RunId::generate);
-        let deadline = options.deadline.map(|after| self.core.shared.clock.now().plus(after));
-        let new = NewStart { definition, run: run.clone(), input, key: options.key, deadline };
-        let started = self.core.start(new).await?;
-        Ok(RunHandle::new(Arc::clone(&self.core), run, started))
-    }
-
-    /// A handle to a run that was started before, here or in an earlier process. Its outcome is decoded as `Out`;
-    /// [`Payload`] takes any.
-    ///
-    /// # Errors
-    ///
-    /// [`OutcomeError::UnknownRun`], or what the store fails with.
-    pub async fn attach<Out: DeserializeOwned>(&self, run: &RunId) -> Result<RunHandle<App, Out>, OutcomeError> {
-        if let Some(entry) = self.core.registry.get(run) {
-            return Ok(RunHandle::new(Arc::clone(&self.core), run.clone(), Some(entry.progress)));
-        }
-        match self.core.store.get(run).await? {
-            Some(_) => Ok(RunHandle::new(Arc::clone(&self.core), run.clone(), None)),
-            None => Err(OutcomeError::UnknownRun(run.clone())),
-        }
-    }
-
-    /// Cancels a run, and returns when that is durable; the run is then rolled back or halted as its saga says. To
-    /// cancel a run that is being aborted already, or that has come to its end and only has yet to tell its finalizer,
-    /// changes nothing, and is no error.
-    ///
-    /// A run that nobody drives (its worker has died) is taken up for it.
-    ///
-    /// # Errors
-    ///
-    /// [`CancelError`].
-    pub async fn cancel(&self, run: &RunId, by: Actor) -> Result<(), CancelError> {
-        self.core.cancel(run, by).await
-    }
-
-    /// The head of a run, if there is such a run.
-    ///
-    /// # Errors
-    ///
-    /// What the store fails with.
-    pub async fn summary(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
-        self.core.store.get(run).await
-    }
-
-    /// The heads of many runs, by page.
-    ///
-    /// # Errors
-    ///
-    /// What the store fails with.
-    pub async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        self.core.store.list(query).await
-    }
-
-    /// The live or resting run that holds an exclusive key.
-    ///
-    /// # Errors
-    ///
-    /// What the store fails with.
-    pub async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
-        self.core.store.holder(key).await
+    /// The coordinator as a client, for code that should not care whether this process drives runs. It works as long as
+    /// the coordinator does.
+    #[must_use]
+    pub fn client(&self) -> &Client<App> {
+        &self.client
     }
 
     /// The runs that were set aside, and why.
@@ -182,17 +87,7 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
     /// The application.
     #[must_use]
     pub fn app(&self) -> &Arc<App> {
-        &self.core.app
-    }
-
-    /// The store, for what the coordinator has no verb for: reading a journal, retention.
-    #[must_use]
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.core.store
-    }
-
-    pub(crate) fn core(&self) -> &Arc<Core<App>> {
-        &self.core
+        &self.app
     }
 
     /// Comes to an end in good order, gives its runs back for others to take up, and closes the store. New runs are
@@ -229,6 +124,20 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
 
 impl<App> Clone for Coordinator<App> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), life: Arc::clone(&self.life) }
+        Self {
+            core: Arc::clone(&self.core),
+            client: self.client.clone(),
+            app: Arc::clone(&self.app),
+            life: Arc::clone(&self.life),
+        }
+    }
+}
+
+/// A coordinator is a client, and more.
+impl<App> Deref for Coordinator<App> {
+    type Target = Client<App>;
+
+    fn deref(&self) -> &Client<App> {
+        &self.client
     }
 }

@@ -1,11 +1,12 @@
-//! What a coordinator is made of, and how it takes a run in hand and lets go of it.
+//! What a coordinator and a client are made of, and how a run is taken in hand and let go of.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
@@ -23,19 +24,42 @@ use crate::store::{RunSummary, Store};
 
 pub(crate) type Sagas<App> = HashMap<(SagaName, u32), Arc<Definition<App>>>;
 
-/// What a coordinator is made of; its handles and tasks share it.
+/// What a coordinator or a client is made of; its handles and tasks share it.
 pub(crate) struct Core<App> {
-    pub(crate) app: Arc<App>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) sagas: Sagas<App>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) worker: WorkerId,
     pub(crate) lease: Duration,
-    pub(crate) slots: Arc<Semaphore>,
+    /// What it takes to drive runs; a client has none of it.
+    pub(crate) driving: Option<Driving<App>>,
     pub(crate) registry: Registry,
     pub(crate) tasks: TaskTracker,
     /// No new run is taken on.
     pub(super) closing: AtomicBool,
+}
+
+/// What it takes to drive runs.
+pub(crate) struct Driving<App> {
+    pub(crate) app: Arc<App>,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) most_in_flight: usize,
+    /// There were more runs to claim than there were places.
+    pub(crate) backlog: AtomicBool,
+    /// Told when there are places again, while there is a backlog.
+    pub(crate) room: Arc<Notify>,
+}
+
+impl<App> Driving<App> {
+    pub(super) fn new(app: Arc<App>, most_in_flight: usize) -> Self {
+        Self {
+            app,
+            slots: Arc::new(Semaphore::new(most_in_flight)),
+            most_in_flight,
+            backlog: AtomicBool::new(false),
+            room: Arc::new(Notify::new()),
+        }
+    }
 }
 
 /// A run in the hands of this process, before its driver begins to work.
@@ -53,17 +77,17 @@ pub(crate) struct Lines {
     pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
     pub(crate) mail: mpsc::UnboundedReceiver<Mail>,
     pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) lost: CancellationToken,
 }
 
 impl<App: Send + Sync + 'static> Core<App> {
     /// A core with its committer at work.
     pub(super) fn new(
-        app: Arc<App>,
         store: Arc<dyn Store>,
         sagas: Sagas<App>,
         worker: WorkerId,
         lease: Duration,
-        most_in_flight: usize,
+        driving: Option<Driving<App>>,
     ) -> Arc<Self> {
         let (committer, writing) = Committer::new(Arc::clone(&store));
         let killed = CancellationToken::new();
@@ -76,13 +100,12 @@ impl<App: Send + Sync + 'static> Core<App> {
             }
         });
         Arc::new(Self {
-            app,
             store,
             sagas,
             shared: Arc::new(shared),
             worker,
             lease,
-            slots: Arc::new(Semaphore::new(most_in_flight)),
+            driving,
             registry: Registry::default(),
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
@@ -93,15 +116,24 @@ impl<App: Send + Sync + 'static> Core<App> {
         self.closing.load(Ordering::SeqCst) || self.shared.killed.is_cancelled()
     }
 
-    /// Enters a run among those at hand.
-    pub(crate) fn lines(&self, run: &RunId, epoch: Epoch) -> Lines {
+    /// Enters a run among those at hand, whose claim holds until `expires`.
+    pub(crate) fn lines(&self, run: &RunId, epoch: Epoch, expires: Instant) -> Lines {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let (progress, following) = watch::channel(Progress::Live);
-        self.registry.enter(run.clone(), Entry { epoch, mailbox: mailbox.clone(), progress: following });
-        Lines { mailbox, mail, progress }
+        let lost = CancellationToken::new();
+        let entry =
+            Entry { epoch, mailbox: mailbox.clone(), progress: following, lost: lost.clone(), expires: Some(expires) };
+        self.registry.enter(run.clone(), entry);
+        Lines { mailbox, mail, progress, lost }
     }
 
-    pub(crate) async fn drive_to_end(&self, taken: Taken<App>, lines: Lines, slot: OwnedSemaphorePermit) {
+    pub(crate) async fn drive_to_end(
+        &self,
+        driving: &Driving<App>,
+        taken: Taken<App>,
+        lines: Lines,
+        slot: OwnedSemaphorePermit,
+    ) {
         let (run, epoch, progress) = (taken.run.clone(), taken.epoch, lines.progress.clone());
         let driver = Driver {
             shared: Arc::clone(&self.shared),
@@ -111,18 +143,26 @@ impl<App: Send + Sync + 'static> Core<App> {
             state: taken.state,
             commands: taken.commands,
             seen: taken.seen,
-            app: Arc::clone(&self.app),
+            app: Arc::clone(&driving.app),
             mail: lines.mail,
             mailbox: lines.mailbox,
             progress: lines.progress,
+            lost: lines.lost,
         };
         let end = driver.drive().await;
         drop(slot);
-        self.let_go(run, epoch, &progress, end);
+        self.let_go(driving, run, epoch, &progress, end);
     }
 
     /// Forgets a run, and tells those who follow it why. In this order: whoever learns that a run rests can move it on.
-    pub(crate) fn let_go(&self, run: RunId, epoch: Epoch, progress: &watch::Sender<Progress>, end: End) {
+    pub(crate) fn let_go(
+        &self,
+        driving: &Driving<App>,
+        run: RunId,
+        epoch: Epoch,
+        progress: &watch::Sender<Progress>,
+        end: End,
+    ) {
         let told = match end {
             End::Settled(outcome) => Progress::Settled(outcome),
             End::Stopped => {
@@ -131,6 +171,7 @@ impl<App: Send + Sync + 'static> Core<App> {
                 }
                 Progress::Stopped
             }
+            End::Lost => Progress::Stopped,
             End::Failed(error) => Progress::Failed(error),
             End::Parked(reason) => {
                 error!(%run, %reason, "the run is parked");
@@ -141,6 +182,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         };
         self.registry.remove(&run, epoch);
         progress.send_replace(told);
+        self.tell_of_room(driving);
     }
 
     pub(crate) fn definition_of(&self, summary: &RunSummary) -> Result<Arc<Definition<App>>, ParkReason> {
@@ -157,5 +199,12 @@ impl<App: Send + Sync + 'static> Core<App> {
             });
         }
         Ok(Arc::clone(definition))
+    }
+
+    /// Why the run is set aside here, if it is, and no other worker has it.
+    pub(crate) fn parked(&self, summary: &RunSummary) -> Option<ParkedRun> {
+        let parked = self.registry.parked(&summary.run)?;
+        let elsewhere = parked.epoch.is_none() && summary.owner.is_some();
+        (!elsewhere).then_some(parked)
     }
 }

@@ -53,12 +53,16 @@ pub(crate) struct Driver<App> {
     pub(crate) mail: mpsc::UnboundedReceiver<Mail>,
     pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
     pub(crate) progress: watch::Sender<Progress>,
+    /// The run is no longer this worker's.
+    pub(crate) lost: CancellationToken,
 }
 
 /// Why a driver let go of its run.
 pub(crate) enum End {
     Settled(Arc<Outcome<Payload>>),
     Stopped,
+    /// Another worker has claimed the run, or may have by now.
+    Lost,
     Parked(ParkReason),
     Failed(Arc<crate::store::StoreError>),
 }
@@ -125,48 +129,57 @@ type InFlight = FuturesUnordered<BoxFuture<'static, Observation>>;
 impl<App: Send + Sync + 'static> Driver<App> {
     /// Drives the run until it comes to rest, or until this process has to let go of it.
     pub(crate) async fn drive(self) -> End {
-        let killed = self.shared.killed.clone();
-        let run = self.run.clone();
+        let (killed, lost, run) = (self.shared.killed.clone(), self.lost.clone(), self.run.clone());
         metrics::in_flight(1.0);
-        let mut driving = AssertUnwindSafe(Box::pin(self.turns())).catch_unwind();
+        let mut in_flight = InFlight::new();
+        let mut driving = AssertUnwindSafe(Box::pin(self.turns(&mut in_flight))).catch_unwind();
         let end = tokio::select! {
             biased;
             () = killed.cancelled() => End::Stopped,
+            () = lost.cancelled() => End::Lost,
             end = &mut driving => end.unwrap_or_else(|panic| {
                 error!(%run, "the driver panicked: {}", panic_message(&*panic));
                 End::Parked(ParkReason::Internal(panic_message(&*panic).to_owned()))
             }),
         };
-        // With it go the actions in flight, and what they own may panic as it is dropped.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(driving))) {
+        drop(driving);
+        let is_lost = matches!(end, End::Lost);
+        let stopping = move || {
+            if is_lost {
+                // Those who watch for it learn of it, and what they come to is not looked at.
+                lost.cancel();
+                while let Some(Some(_)) = in_flight.next().now_or_never() {}
+            }
+            drop(in_flight);
+        };
+        // What actions own may panic as it is dropped.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(stopping)) {
             error!(%run, "an action that was stopped panicked: {}", panic_message(&*panic));
         }
         metrics::in_flight(-1.0);
         end
     }
 
-    async fn turns(mut self) -> End {
+    async fn turns(mut self, in_flight: &mut InFlight) -> End {
         let executor = Executor {
             app: Arc::clone(&self.app),
             definition: Arc::clone(&self.definition),
             run: self.run.clone(),
+            epoch: self.epoch,
             input: self.state.input().clone(),
             mailbox: self.mailbox.clone(),
-            cancelled: CancellationToken::new(),
+            lost: self.lost.clone(),
+            cancelled: self.lost.child_token(),
             aborting: Arc::new(AtomicBool::new(false)),
         };
-        let mut in_flight = InFlight::new();
         let mut seen: Vec<Seen> = std::mem::take(&mut self.seen).into_iter().map(Seen::from).collect();
         let commands = std::mem::take(&mut self.commands);
-        self.act(&executor, &in_flight, commands);
+        self.act(&executor, in_flight, commands);
         let shared = Arc::clone(&self.shared);
         loop {
             // A turn: judge all that was seen, decide, write it down, act upon it.
             while let Ok(mail) = self.mail.try_recv() {
-                match self.open(mail) {
-                    Some(what) => seen.push(what),
-                    None => return End::Stopped,
-                }
+                seen.push(open(mail));
             }
             let now = shared.clock.now();
             let Turn { events, commands, replies } = match self.turn(seen, now, shared.parking.is_cancelled()) {
@@ -175,7 +188,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
             };
             seen = Vec::new();
             if !events.is_empty() {
-                match self.commit(now, events, &mut in_flight, &mut seen).await {
+                match self.commit(now, events, in_flight, &mut seen).await {
                     Ok(()) => {}
                     Err(end) => return end,
                 }
@@ -185,7 +198,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
                 executor.aborting.store(true, Ordering::Relaxed);
                 executor.cancelled.cancel();
             }
-            self.act(&executor, &in_flight, commands);
+            self.act(&executor, in_flight, commands);
             if let Some(end) = self.settled() {
                 return end;
             }
@@ -193,10 +206,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
                 return End::Stopped;
             }
             if seen.is_empty() {
-                match self.wait(&shared, &mut in_flight).await {
-                    Some(more) => seen = more,
-                    None => return End::Stopped,
-                }
+                seen = self.wait(&shared, in_flight).await;
             }
         }
     }
@@ -273,7 +283,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
             }
             Err(CommitError::Refused(refused)) => {
                 warn!(run = %self.run, %refused, "the run is no longer this worker's");
-                Err(End::Stopped)
+                Err(End::Lost)
             }
             Err(CommitError::Store(error)) => Err(End::Failed(error)),
             Err(CommitError::Closed) => Err(End::Stopped),
@@ -293,36 +303,21 @@ impl<App: Send + Sync + 'static> Driver<App> {
         Some(End::Settled(Arc::new(end)))
     }
 
-    /// Waits until there is something to judge or decide, and takes the ends that are there. `None`: let go.
-    async fn wait(&mut self, shared: &Shared, in_flight: &mut InFlight) -> Option<Vec<Seen>> {
+    /// Waits until there is something to judge or decide, and takes the ends that are there.
+    async fn wait(&mut self, shared: &Shared, in_flight: &mut InFlight) -> Vec<Seen> {
         let wake = self.state.next_wake().map(|at| shared.clock.instant(at));
         let parking = shared.parking.is_cancelled();
         let mut seen = Vec::new();
         tokio::select! {
             Some(end) = in_flight.next() => seen.push(end.into()),
-            Some(mail) = self.mail.recv() => seen.push(self.open(mail)?),
+            Some(mail) = self.mail.recv() => seen.push(open(mail)),
             () = sleep_until(wake), if !parking => {}
             () = shared.parking.cancelled(), if !parking => {}
         }
         while let Some(Some(end)) = in_flight.next().now_or_never() {
             seen.push(end.into());
         }
-        Some(seen)
-    }
-
-    /// What a mail lets the run see. `None`: let go.
-    fn open(&self, mail: Mail) -> Option<Seen> {
-        Some(match mail {
-            Mail::Cancel(by, reply) => Seen { what: Observation::Cancel { by }, reply: Some(Reply::Cancel(reply)) },
-            Mail::Checkpoint(of, value, reply) => {
-                Seen { what: Observation::Checkpoint { of, value }, reply: Some(Reply::Checkpoint(reply)) }
-            }
-            Mail::SubjectGone => Observation::SubjectGone.into(),
-            Mail::Lost => {
-                warn!(run = %self.run, "another worker has claimed the run");
-                return None;
-            }
-        })
+        seen
     }
 
     fn trace(&self, event: &Event) {
@@ -337,6 +332,17 @@ impl<App: Send + Sync + 'static> Driver<App> {
             Event::Operated { verb, by } => info!(run = %self.run, %verb, %by, "an operator moved the run on"),
             event => debug!(run = %self.run, ?event),
         }
+    }
+}
+
+/// What a mail lets the run see.
+fn open(mail: Mail) -> Seen {
+    match mail {
+        Mail::Cancel(by, reply) => Seen { what: Observation::Cancel { by }, reply: Some(Reply::Cancel(reply)) },
+        Mail::Checkpoint(of, value, reply) => {
+            Seen { what: Observation::Checkpoint { of, value }, reply: Some(Reply::Checkpoint(reply)) }
+        }
+        Mail::SubjectGone => Observation::SubjectGone.into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::id::{ExclusiveKey, RunId, SagaName, StepName, WorkerId};
+use crate::id::{ExclusiveKey, RunId, SagaName, StepName};
 use crate::journal::JournalError;
 use crate::machine::{IllegalEvent, NotAllowed};
 use crate::payload::PayloadError;
@@ -67,18 +67,23 @@ impl From<CommitError> for StartError {
     }
 }
 
+/// Two definitions of one saga and version were registered. Give a changed saga a new version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("saga `{saga}` version {version} was registered twice, with different structures")]
+pub struct RegisterError {
+    /// The saga.
+    pub saga: SagaName,
+    /// Its version.
+    pub version: u32,
+}
+
 /// Why a coordinator could not take up the runs that it found in the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoverError {
-    /// Two definitions of one saga and version were registered. Give a changed saga a new version.
-    #[error("saga `{saga}` version {version} was registered twice, with different structures")]
-    RegisteredTwice {
-        /// The saga.
-        saga: SagaName,
-        /// Its version.
-        version: u32,
-    },
+    /// Two definitions of one saga and version were registered.
+    #[error(transparent)]
+    RegisteredTwice(#[from] RegisterError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -170,14 +175,6 @@ pub enum CancelError {
         run: RunId,
         /// Where it stands.
         status: RunStatus,
-    },
-    /// The run is driven by another worker, or follows a saga that only another one knows. Cancel it there.
-    #[error("run {run} is not driven by this worker, but by {}", owner.as_ref().map_or("none", WorkerId::as_str))]
-    Elsewhere {
-        /// The run.
-        run: RunId,
-        /// The other worker, if one has claimed it.
-        owner: Option<WorkerId>,
     },
     /// The run was set aside.
     #[error("run {run} is parked: {reason}")]

@@ -16,7 +16,7 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::action::{Ctx, Link, Probe, Role, Scope, StepError, UndoPayloads};
 use crate::definition::Definition;
-use crate::id::{ItemRef, RunId, StepIndex, StepName};
+use crate::id::{Epoch, ItemRef, RunId, StepIndex, StepName};
 use crate::journal::{FailureKind, FailureOrigin, ProbeAnswer};
 use crate::machine::{AttemptResult, Command, Observation, State, outcome};
 use crate::payload::Payload;
@@ -34,9 +34,12 @@ pub(crate) struct Executor<App> {
     pub(crate) app: Arc<App>,
     pub(crate) definition: Arc<Definition<App>>,
     pub(crate) run: RunId,
+    pub(crate) epoch: Epoch,
     pub(crate) input: Payload,
     pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
-    /// Seen by the actions that an abort asks to come to an end.
+    /// Seen by everything in flight when the run is no longer this worker's.
+    pub(crate) lost: CancellationToken,
+    /// Seen by the actions that an abort asks to come to an end; a child of `lost`.
     pub(crate) cancelled: CancellationToken,
     pub(crate) aborting: Arc<AtomicBool>,
 }
@@ -182,8 +185,8 @@ impl<App: Send + Sync + 'static> Executor<App> {
         let link = self.link(asks);
         let over = Arc::clone(&link.over);
         let checkpoints = state.checkpoints(of).to_vec();
-        // Forward steps are finished whatever happens.
-        let cancelled = if step.is_forward() { CancellationToken::new() } else { self.cancelled.clone() };
+        // Forward steps are finished whatever happens to the run.
+        let cancelled = if step.is_forward() { self.lost.child_token() } else { self.cancelled.clone() };
         (self.scoped(step.name.clone(), of, attempt, Role::Action, checkpoints, cancelled, link), over)
     }
 
@@ -191,14 +194,14 @@ impl<App: Send + Sync + 'static> Executor<App> {
     fn context(&self, state: &State, of: ItemRef, attempt: u32, role: Role) -> Ctx<App> {
         let step = self.definition.plan.step(of.step).name.clone();
         let checkpoints = state.checkpoints(of).to_vec();
-        self.scoped(step, of, attempt, role, checkpoints, CancellationToken::new(), self.link(Asks::Never))
+        self.scoped(step, of, attempt, role, checkpoints, self.lost.child_token(), self.link(Asks::Never))
     }
 
     /// A context for code that belongs to the run as a whole.
     fn run_context(&self, name: &str, role: Role) -> Ctx<App> {
         let name = StepName::new(name).unwrap_or_else(|_| self.definition.plan.step(StepIndex(0)).name.clone());
         let of = ItemRef::new(StepIndex(u32::MAX), 0);
-        self.scoped(name, of, 1, role, Vec::new(), CancellationToken::new(), self.link(Asks::Never))
+        self.scoped(name, of, 1, role, Vec::new(), self.lost.child_token(), self.link(Asks::Never))
     }
 
     fn link(&self, asks: Asks) -> RunLink<App> {
@@ -206,6 +209,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
             app: Arc::clone(&self.app),
             definition: Arc::clone(&self.definition),
             run: self.run.clone(),
+            epoch: self.epoch,
             input: self.input.clone(),
             mailbox: self.mailbox.clone(),
             aborting: Arc::clone(&self.aborting),
@@ -227,6 +231,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
     ) -> Ctx<App> {
         let scope = Scope {
             run: self.run.clone(),
+            epoch: self.epoch,
             saga: self.definition.plan.saga().clone(),
             step,
             of,
@@ -284,6 +289,7 @@ struct RunLink<App> {
     app: Arc<App>,
     definition: Arc<Definition<App>>,
     run: RunId,
+    epoch: Epoch,
     input: Payload,
     mailbox: mpsc::UnboundedSender<Mail>,
     aborting: Arc<AtomicBool>,
@@ -312,6 +318,7 @@ impl<App: Send + Sync + 'static> Link for RunLink<App> {
         let Some(guard) = self.definition.guard.clone() else { return true };
         let scope = Scope {
             run: self.run.clone(),
+            epoch: self.epoch,
             saga: self.definition.plan.saga().clone(),
             step: self.definition.plan.step(StepIndex(0)).name.clone(),
             of: ItemRef::new(StepIndex(u32::MAX), 0),

@@ -13,8 +13,23 @@ use crate::runtime::error::OutcomeError;
 use crate::runtime::registry::Progress;
 use crate::store::{RunStatus, StoreError};
 
-/// How often a run is looked at that another worker drives.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How soon a run is looked at again that another worker drives: at first, and at last.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+
+/// Waits a little longer every time, so that what is soon done is soon seen, and what takes long costs little.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    waited: Option<Duration>,
+}
+
+impl Patience {
+    pub(super) async fn wait(&mut self) {
+        let wait = self.waited.map_or(FIRST_LOOK, |before| (before * 3 / 2).min(LONGEST_LOOK));
+        self.waited = Some(wait);
+        tokio::time::sleep(wait).await;
+    }
+}
 
 /// Where a run stands, to those who follow it.
 pub(super) enum Standing {
@@ -29,6 +44,7 @@ pub(super) struct Follower<App> {
     pub(super) core: Arc<Core<App>>,
     pub(super) run: RunId,
     following: Option<watch::Receiver<Progress>>,
+    patience: Patience,
 }
 
 impl<App: Send + Sync + 'static> Follower<App> {
@@ -37,7 +53,7 @@ impl<App: Send + Sync + 'static> Follower<App> {
         // A rest that was told then may be history: an operator may have moved the run on.
         let last = last.filter(|last| !matches!(&*last.borrow(), Progress::Settled(end) if end.is_resting()));
         let following = core.registry.get(&run).map(|entry| entry.progress).or(last);
-        Self { core, run, following }
+        Self { core, run, following, patience: Patience::default() }
     }
 
     /// Where the run stands now.
@@ -65,7 +81,7 @@ impl<App: Send + Sync + 'static> Follower<App> {
         if summary.status != RunStatus::Running {
             return Ok(Standing::AtRest(None));
         }
-        if let Some(parked) = self.core.registry.parked(&self.run) {
+        if let Some(parked) = self.core.parked(&summary) {
             return Err(OutcomeError::Parked { run: self.run.clone(), reason: parked.reason });
         }
         if self.core.is_closing() {
@@ -81,7 +97,7 @@ impl<App: Send + Sync + 'static> Follower<App> {
             Some(following) => drop(following.changed().await),
             None => tokio::select! {
                 () = self.core.shared.killed.cancelled() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = self.patience.wait() => {}
             },
         }
     }

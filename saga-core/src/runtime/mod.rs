@@ -1,7 +1,8 @@
 //! The runtime: commits what the machine decides, then acts on it.
 //!
 //! ```text
-//!  Coordinator ── start, cancel, operate, recover ──▶ Driver (one per run in flight)
+//!  Client ── start, cancel, operate ─┐                      (drives nothing: leaves runs to workers, by the store)
+//!  Coordinator ── the same, claims ──┴──▶ Driver (one per run in flight)
 //!                                                       │  observe → evolve → decide   (machine)
 //!                                                       │  append ──▶ Committer ──▶ Store   (one sync, many runs)
 //!                                                       ▼  then: run, probe, undo, finalize   (execute)
@@ -9,6 +10,8 @@
 
 mod builder;
 mod cancel;
+mod claims;
+mod client;
 mod clock;
 mod committer;
 mod coordinator;
@@ -28,8 +31,9 @@ mod registry;
 mod start;
 
 pub use builder::CoordinatorBuilder;
+pub use client::{Client, ClientBuilder};
 pub use coordinator::Coordinator;
-pub use error::{CancelError, OperatorError, OutcomeError, ParkReason, RecoverError, StartError};
+pub use error::{CancelError, OperatorError, OutcomeError, ParkReason, RecoverError, RegisterError, StartError};
 pub use handle::RunHandle;
 pub use options::{Shutdown, StartOptions};
 pub use registry::ParkedRun;

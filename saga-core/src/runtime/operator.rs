@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::definition::Definition;
 use crate::id::{ItemRef, RunId, StepName};
@@ -13,8 +14,8 @@ use crate::machine::{self, ItemPhase, Observation, State, evolve, observe};
 use crate::outcome::Place;
 use crate::payload::Payload;
 use crate::plan::Shape;
+use crate::runtime::client::Client;
 use crate::runtime::committer::CommitError;
-use crate::runtime::coordinator::Coordinator;
 use crate::runtime::core::Core;
 use crate::runtime::driver::encode;
 use crate::runtime::error::{OperatorError, ParkReason};
@@ -23,15 +24,16 @@ use crate::runtime::metrics;
 use crate::runtime::registry::{ParkedRun, Progress};
 use crate::store::{Append, ClaimError, Refused, RunSummary};
 
-impl<App: Send + Sync + 'static> Coordinator<App> {
+impl<App: Send + Sync + 'static> Client<App> {
     /// Tries again what a resting run rests at: halted, the failed step, then forward; stuck, the failed compensation.
-    /// When this returns, it is durable that it was asked for.
+    /// When this returns, it is durable that it was asked for. A coordinator then drives the run; a client leaves it to a
+    /// worker.
     ///
     /// # Errors
     ///
     /// [`OperatorError`]; the run rests as before.
     pub async fn retry(&self, run: &RunId, by: Actor) -> Result<RunHandle<App, Payload>, OperatorError> {
-        self.operate(run, by, Asked::Retry).await
+        self.core().operate(run, by, Asked::Retry).await
     }
 
     /// Counts something as settled by hand. Halted: the step succeeded, with this output, and the run goes forward (what
@@ -47,7 +49,7 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
         output: Option<Payload>,
         by: Actor,
     ) -> Result<RunHandle<App, Payload>, OperatorError> {
-        self.operate(run, by, Asked::Skip { place: place.clone(), output }).await
+        self.core().operate(run, by, Asked::Skip { place: place.clone(), output }).await
     }
 
     /// Rolls a halted run back on purpose: the failed step is taken for one that had no effect, and all that would have
@@ -57,7 +59,7 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
     ///
     /// [`OperatorError`]; the run rests as before.
     pub async fn roll_back(&self, run: &RunId, by: Actor) -> Result<RunHandle<App, Payload>, OperatorError> {
-        self.operate(run, by, Asked::RollBack).await
+        self.core().operate(run, by, Asked::RollBack).await
     }
 
     /// Gives a resting run up as it stands: it ends, and frees its exclusive key. Its residue says what is left behind.
@@ -66,13 +68,7 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
     ///
     /// [`OperatorError`]; the run rests as before.
     pub async fn abandon(&self, run: &RunId, by: Actor) -> Result<RunHandle<App, Payload>, OperatorError> {
-        self.operate(run, by, Asked::Abandon).await
-    }
-
-    async fn operate(&self, run: &RunId, by: Actor, asked: Asked) -> Result<RunHandle<App, Payload>, OperatorError> {
-        let core = self.core();
-        let following = core.operate(run, by, asked).await?;
-        Ok(RunHandle::new(Arc::clone(core), run.clone(), Some(following)))
+        self.core().operate(run, by, Asked::Abandon).await
     }
 }
 
@@ -116,21 +112,22 @@ impl<App: Send + Sync + 'static> Core<App> {
         run: &RunId,
         by: Actor,
         asked: Asked,
-    ) -> Result<watch::Receiver<Progress>, OperatorError> {
-        let (core, run) = (Arc::clone(self), run.clone());
+    ) -> Result<RunHandle<App, Payload>, OperatorError> {
+        let (core, this_run) = (Arc::clone(self), run.clone());
         let operating = self.tasks.spawn(async move {
             tokio::select! {
                 biased;
                 () = core.shared.killed.cancelled() => Err(OperatorError::ShuttingDown),
-                operated = core.claim_and_operate(&run, by, asked) => operated,
+                operated = core.claim_and_operate(&this_run, by, asked) => operated,
             }
         });
-        match operating.await {
-            Ok(operated) => operated,
+        let following = match operating.await {
+            Ok(operated) => operated?,
             // The user's type panicked while the output was checked.
             Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
-            Err(_) => Err(OperatorError::ShuttingDown),
-        }
+            Err(_) => return Err(OperatorError::ShuttingDown),
+        };
+        Ok(RunHandle::new(Arc::clone(self), run.clone(), following))
     }
 
     async fn claim_and_operate(
@@ -138,7 +135,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         run: &RunId,
         by: Actor,
         asked: Asked,
-    ) -> Result<watch::Receiver<Progress>, OperatorError> {
+    ) -> Result<Option<watch::Receiver<Progress>>, OperatorError> {
         if self.is_closing() {
             return Err(OperatorError::ShuttingDown);
         }
@@ -153,6 +150,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         if let Some(ParkedRun { reason, .. }) = self.registry.parked(run) {
             return Err(OperatorError::Parked { run: run.clone(), reason });
         }
+        let expires = Instant::now() + self.lease;
         let claim = self.store.claim_run(&self.worker, run, self.lease).await.map_err(|error| match error {
             ClaimError::Held { .. } => OperatorError::Busy(run.clone()),
             ClaimError::UnknownRun { .. } => OperatorError::UnknownRun(run.clone()),
@@ -161,13 +159,14 @@ impl<App: Send + Sync + 'static> Core<App> {
         })?;
         let epoch = claim.summary.epoch;
         let operated = AssertUnwindSafe(self.operate_claimed(&claim.summary, by, asked)).catch_unwind().await;
-        if !matches!(operated, Ok(Ok(()))) {
-            // Nothing was changed; let others have it.
+        let is_driven = self.driving.is_some() && matches!(operated, Ok(Ok(())));
+        if !is_driven {
+            // Nothing was changed, or it is for a worker to go on. As well as it goes: the claim expires.
             let _ = self.store.release(&[(run.clone(), epoch)]).await;
         }
         operated.unwrap_or_else(|panic| resume_unwind(panic))?;
         metrics::run_moved_on();
-        Ok(self.drive_in_turn(run.clone(), epoch))
+        Ok(is_driven.then(|| self.drive_in_turn(run.clone(), epoch, expires)))
     }
 
     /// Writes down that the run was taken up, and what was asked of it. The driver then decides what follows.

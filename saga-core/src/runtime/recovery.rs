@@ -1,125 +1,75 @@
-//! Taking runs up: at the start of a coordinator, when another worker has died, when a place has become free, and when
-//! an operator moves a run on. It is always the same: claim, read, fold, `Resumed`, decide.
+//! Taking runs up that were claimed: at the start of a coordinator, when another worker has died, and when an operator
+//! moves a run on. It is always the same: claim, read, fold, `Resumed`, decide.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::warn;
 
 use crate::definition::Definition;
 use crate::id::{Epoch, RunId, Seq};
 use crate::journal::JournalError;
 use crate::machine::{Observation, State, replay};
-use crate::runtime::core::{Core, Lines, Taken};
+use crate::runtime::core::{Core, Driving, Lines, Taken};
 use crate::runtime::driver::End;
-use crate::runtime::error::{ParkReason, RecoverError};
-use crate::runtime::metrics;
+use crate::runtime::error::ParkReason;
 use crate::runtime::panics::panic_message;
-use crate::runtime::registry::{Mail, ParkedRun, Progress};
-use crate::store::{Claim, KnownSaga, Query, RunStatus, RunSummary, StoreError};
+use crate::runtime::registry::{Mail, Progress};
+use crate::store::{RunSummary, StoreError};
 
-/// How many runs are claimed, and how many records are read, in one call to the store.
+/// How many records are read in one call to the store.
 const PAGE: usize = 512;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-fn known<App>(definition: &Definition<App>) -> KnownSaga {
-    let plan = &definition.plan;
-    KnownSaga { saga: plan.saga().clone(), version: plan.version(), fingerprint: plan.fingerprint() }
-}
-
 impl<App: Send + Sync + 'static> Core<App> {
-    /// Claims every live run that nobody holds, and drives them as places become free.
-    pub(crate) async fn recover(self: &Arc<Self>) -> Result<(), RecoverError> {
-        let claims = self.claim_all().await?;
-        if let Err(error) = self.park_unknown().await {
-            let claims: Vec<_> = claims.into_iter().map(|claim| (claim.summary.run, claim.summary.epoch)).collect();
-            // As well as it goes: the leases expire.
-            let _ = self.store.release(&claims).await;
-            return Err(error.into());
-        }
-        if !claims.is_empty() {
-            info!(runs = claims.len(), "took up unfinished runs");
-        }
-        self.drive_all(claims);
-        Ok(())
-    }
-
-    async fn claim_all(&self) -> Result<Vec<Claim>, StoreError> {
-        let sagas: Vec<KnownSaga> = self.sagas.values().map(|definition| known(definition)).collect();
-        let mut claimed = Vec::new();
-        loop {
-            let claims = self.store.claim(&self.worker, &sagas, self.lease, PAGE).await?;
-            let last = claims.len() < PAGE;
-            claimed.extend(claims);
-            if last {
-                return Ok(claimed);
-            }
-        }
-    }
-
-    fn drive_all(self: &Arc<Self>, claims: Vec<Claim>) {
-        for claim in claims {
-            let _following = self.drive_in_turn(claim.summary.run, claim.summary.epoch);
-        }
-    }
-
-    /// Runs of sagas that are not registered are left as they are, but not passed over in silence.
-    async fn park_unknown(&self) -> Result<(), StoreError> {
-        let mut query = Query { statuses: vec![RunStatus::Running], limit: PAGE, ..Query::default() };
-        loop {
-            let page = self.store.list(&query).await?;
-            for summary in &page.runs {
-                if let Err(reason @ ParkReason::UnknownSaga { .. }) = self.definition_of(summary) {
-                    warn!(run = %summary.run, %reason, "a run cannot be taken up");
-                    metrics::run_parked();
-                    let reason = Arc::new(reason);
-                    self.registry.park(ParkedRun { run: summary.run.clone(), reason, epoch: None });
-                }
-            }
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => return Ok(()),
-            }
-        }
-    }
-
     /// Drives a run as soon as there is a place for it.
-    pub(crate) fn drive_in_turn(self: &Arc<Self>, run: RunId, epoch: Epoch) -> watch::Receiver<Progress> {
-        let lines = self.lines(&run, epoch);
+    pub(crate) fn drive_in_turn(
+        self: &Arc<Self>,
+        run: RunId,
+        epoch: Epoch,
+        expires: Instant,
+    ) -> watch::Receiver<Progress> {
+        let lines = self.lines(&run, epoch, expires);
         let following = lines.progress.subscribe();
         let core = Arc::clone(self);
-        self.tasks.spawn(async move { core.wait_and_drive(run, epoch, lines).await });
+        self.tasks.spawn(async move {
+            if let Some(driving) = &core.driving {
+                core.wait_and_drive(driving, run, epoch, lines).await;
+            }
+        });
         following
     }
 
-    pub(crate) async fn wait_and_drive(&self, run: RunId, epoch: Epoch, mut lines: Lines) {
+    pub(crate) async fn wait_and_drive(&self, driving: &Driving<App>, run: RunId, epoch: Epoch, mut lines: Lines) {
         // The store's code runs in here; if it panics, that is no reason to leave those who wait for the run in the dark.
-        let taking_up = AssertUnwindSafe(self.take_up_in_turn(&run, epoch, &mut lines.mail)).catch_unwind();
+        let taking_up = AssertUnwindSafe(self.take_up_in_turn(driving, &run, epoch, &mut lines.mail)).catch_unwind();
         let taken_up = tokio::select! {
             biased;
             () = self.shared.killed.cancelled() => Err(End::Stopped),
+            () = lines.lost.cancelled() => Err(End::Lost),
             taken_up = taking_up => taken_up.unwrap_or_else(|panic| {
                 Err(End::Parked(ParkReason::Internal(panic_message(&*panic).to_owned())))
             }),
         };
         match taken_up {
-            Ok((taken, slot)) => self.drive_to_end(taken, lines, slot).await,
-            Err(end) => self.let_go(run, epoch, &lines.progress, end),
+            Ok((taken, slot)) => self.drive_to_end(driving, taken, lines, slot).await,
+            Err(end) => self.let_go(driving, run, epoch, &lines.progress, end),
         }
     }
 
     async fn take_up_in_turn(
         &self,
+        driving: &Driving<App>,
         run: &RunId,
         epoch: Epoch,
         mail: &mut mpsc::UnboundedReceiver<Mail>,
     ) -> Result<(Taken<App>, OwnedSemaphorePermit), End> {
-        let slot = self.wait_for_place(run, epoch, mail).await?;
+        let slot = self.wait_for_place(driving, run, epoch, mail).await?;
         let (definition, state) = tokio::select! {
             biased;
             () = self.shared.parking.cancelled() => return Err(End::Stopped),
@@ -138,11 +88,12 @@ impl<App: Send + Sync + 'static> Core<App> {
     /// Waits for a place, and meanwhile answers what does not have to wait for one.
     async fn wait_for_place(
         &self,
+        driving: &Driving<App>,
         run: &RunId,
         epoch: Epoch,
         mail: &mut mpsc::UnboundedReceiver<Mail>,
     ) -> Result<OwnedSemaphorePermit, End> {
-        let mut place = std::pin::pin!(Arc::clone(&self.slots).acquire_owned());
+        let mut place = std::pin::pin!(Arc::clone(&driving.slots).acquire_owned());
         loop {
             let mail = tokio::select! {
                 biased;
@@ -152,11 +103,10 @@ impl<App: Send + Sync + 'static> Core<App> {
             };
             match mail {
                 Mail::Cancel(by, reply) => {
-                    self.cancel_waiting(run, epoch, by).await?;
+                    self.write_cancel(run, epoch, by).await?;
                     // Whoever asked may have stopped waiting.
                     let _ = reply.send(());
                 }
-                Mail::Lost => return Err(End::Stopped),
                 // Only actions send these, and none of this run is in flight.
                 Mail::Checkpoint(..) | Mail::SubjectGone => {}
             }
@@ -216,52 +166,5 @@ impl<App: Send + Sync + 'static> Core<App> {
             return Err(JournalError::Gap { expected: state.seq().plus(1), found: summary.seq }.into());
         }
         Ok((definition, state))
-    }
-
-    /// Renews the claims, lets go of runs that others have claimed, and claims those that others have lost.
-    pub(crate) fn keep_claims(self: &Arc<Self>) {
-        // Weak: this task must not keep a coordinator alive that nobody has any more.
-        let core = Arc::downgrade(self);
-        let (killed, every) = (self.shared.killed.clone(), self.lease / 3);
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = killed.cancelled() => return,
-                    () = tokio::time::sleep(every) => {}
-                }
-                let Some(core) = core.upgrade() else { return };
-                // A shutdown waits for it, so that no claim comes after the last release.
-                let _under_way = core.tasks.token();
-                let renewed = tokio::select! {
-                    () = killed.cancelled() => return,
-                    renewed = AssertUnwindSafe(core.renew_and_claim()).catch_unwind() => renewed,
-                };
-                match renewed {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => warn!(%error, "claims could not be renewed; tried again"),
-                    Err(panic) => warn!(error = panic_message(&*panic), "the store panicked; tried again"),
-                }
-            }
-        });
-    }
-
-    async fn renew_and_claim(self: &Arc<Self>) -> Result<(), StoreError> {
-        let held = self.registry.held();
-        if !held.is_empty() {
-            let lost = self.store.renew(&self.worker, &held, self.lease).await?;
-            if !lost.is_empty() {
-                let held: HashMap<RunId, Epoch> = held.into_iter().collect();
-                for run in lost {
-                    if let Some(epoch) = held.get(&run) {
-                        self.registry.lost(&run, *epoch);
-                    }
-                }
-            }
-        }
-        if !self.is_closing() {
-            let claims = self.claim_all().await?;
-            self.drive_all(claims);
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::action::StepError;
 use crate::id::{Epoch, ItemRef, RunId};
@@ -36,8 +39,6 @@ pub(crate) enum Mail {
     Checkpoint(ItemRef, Payload, oneshot::Sender<Result<(), StepError>>),
     /// The guard said, in the middle of a wait, that the subject is gone.
     SubjectGone,
-    /// Another worker has claimed the run.
-    Lost,
 }
 
 /// A run that is being driven, or waits for its turn.
@@ -46,6 +47,11 @@ pub(crate) struct Entry {
     pub(crate) epoch: Epoch,
     pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
     pub(crate) progress: watch::Receiver<Progress>,
+    /// Tells the driver that the run is no longer this worker's.
+    pub(crate) lost: CancellationToken,
+    /// When the claim may have run out, if it is not renewed. Counted from before the store was asked for it, so never too
+    /// late. `None`: it was found to have run out.
+    pub(crate) expires: Option<Instant>,
 }
 
 /// A run that was set aside because it could not be taken up.
@@ -95,8 +101,7 @@ impl Registry {
         lock(&self.parked).remove(&run);
         let before = lock(&self.runs).insert(run, entry);
         if let Some(before) = before {
-            // It may have ended.
-            let _ = before.mailbox.send(Mail::Lost);
+            before.lost.cancel();
         }
         self.changed.notify_waiters();
     }
@@ -159,12 +164,38 @@ impl Registry {
     pub(crate) fn lost(&self, run: &RunId, epoch: Epoch) {
         // Under another epoch it is not what was lost: it came to rest and was moved on, say, since that was looked up.
         if let Some(entry) = self.get(run).filter(|entry| entry.epoch == epoch) {
-            // It may have come to rest: then it has no claim to lose.
-            let _ = entry.mailbox.send(Mail::Lost);
+            warn!(%run, "another worker has claimed the run");
+            entry.lost.cancel();
         }
         let mut parked = lock(&self.parked);
         if parked.get(run).is_some_and(|parked| parked.epoch == Some(epoch)) {
             parked.remove(run);
+        }
+    }
+
+    /// Notes until when the claims hold that were renewed.
+    pub(crate) fn renewed(&self, held: &[(RunId, Epoch)], expires: Instant) {
+        let mut runs = lock(&self.runs);
+        for (run, epoch) in held {
+            if let Some(entry) = runs.get_mut(run).filter(|entry| entry.epoch == *epoch)
+                && let Some(until) = &mut entry.expires
+            {
+                *until = expires;
+            }
+        }
+    }
+
+    /// When the first claim runs out, if none is renewed.
+    pub(crate) fn earliest_expiry(&self) -> Option<Instant> {
+        lock(&self.runs).values().filter_map(|entry| entry.expires).min()
+    }
+
+    /// Lets go of the runs whose claims have run out.
+    pub(crate) fn expire(&self, now: Instant) {
+        for (run, entry) in lock(&self.runs).iter_mut().filter(|(_, entry)| entry.expires.is_some_and(|at| at <= now)) {
+            warn!(%run, "the claim could not be renewed in time; another worker may have the run by now");
+            entry.expires = None;
+            entry.lost.cancel();
         }
     }
 

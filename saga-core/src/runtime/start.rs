@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::time::Instant;
 use tracing::debug;
 
-use crate::definition::Definition;
+use crate::definition::{Definition, Saga};
 use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp};
 use crate::journal::Event;
 use crate::machine::{State, decide, evolve};
@@ -14,17 +17,19 @@ use crate::runtime::committer::CommitError;
 use crate::runtime::core::{Core, Lines, Taken};
 use crate::runtime::driver::encode;
 use crate::runtime::error::StartError;
+use crate::runtime::handle::RunHandle;
 use crate::runtime::metrics;
+use crate::runtime::options::StartOptions;
 use crate::runtime::registry::Progress;
 use crate::store::{Append, FirstClaim, NewRun, Refused, StoreError};
 
 /// A run that somebody wants to start.
-pub(super) struct NewStart<App> {
-    pub(super) definition: Arc<Definition<App>>,
-    pub(super) run: RunId,
-    pub(super) input: Payload,
-    pub(super) key: Option<ExclusiveKey>,
-    pub(super) deadline: Option<Timestamp>,
+struct NewStart<App> {
+    definition: Arc<Definition<App>>,
+    run: RunId,
+    input: Payload,
+    key: Option<ExclusiveKey>,
+    deadline: Option<Timestamp>,
 }
 
 /// How to follow a run; `None` if it was started before and is not at hand.
@@ -34,20 +39,38 @@ type Following = Option<watch::Receiver<Progress>>;
 enum Begun<App> {
     /// It is a new run. It has a place, or has to wait for one.
     Now(Box<Taken<App>>, Lines, Option<OwnedSemaphorePermit>),
-    /// It was started before.
-    Before(Following),
+    /// It was started before, or is left to a worker.
+    Elsewhere(Following),
 }
 
 impl<App: Send + Sync + 'static> Core<App> {
-    /// Starts a run, and tells how to follow it.
-    ///
-    /// In a task of its own: once the append is under way the run may be durable, and somebody has to drive it, even if
-    /// the caller stops waiting for the answer.
-    pub(super) async fn start(self: &Arc<Self>, new: NewStart<App>) -> Result<Following, StartError> {
+    pub(super) async fn start<In, Out>(
+        self: &Arc<Self>,
+        saga: &Saga<App, In, Out>,
+        input: In,
+        options: StartOptions,
+    ) -> Result<RunHandle<App, Out>, StartError>
+    where
+        In: Serialize,
+        Out: DeserializeOwned,
+    {
+        let plan = saga.plan();
+        let definition = self.sagas.get(&(plan.saga().clone(), plan.version()));
+        let definition = definition.filter(|known| known.plan.fingerprint() == plan.fingerprint());
+        let Some(definition) = definition.cloned() else {
+            return Err(StartError::NotRegistered { saga: plan.saga().clone(), version: plan.version() });
+        };
+        let input = Payload::encode(&input).map_err(StartError::Input)?;
+        let run = options.id.unwrap_or_else(RunId::generate);
+        let deadline = options.deadline.map(|after| self.shared.clock.now().plus(after));
+        let new = NewStart { definition, run: run.clone(), input, key: options.key, deadline };
+        // In a task of its own: once the append is under way the run may be durable, and somebody has to drive it, even if
+        // the caller stops waiting for the answer.
         let (reply, answer) = oneshot::channel();
         self.tasks.spawn(Arc::clone(self).start_and_drive(new, reply));
         // Without an answer the runtime is being shut down.
-        answer.await.unwrap_or(Err(StartError::ShuttingDown))
+        let started = answer.await.unwrap_or(Err(StartError::ShuttingDown))?;
+        Ok(RunHandle::new(Arc::clone(self), run, started))
     }
 
     async fn start_and_drive(
@@ -63,14 +86,15 @@ impl<App: Send + Sync + 'static> Core<App> {
         // The caller may have stopped waiting.
         match begun {
             Err(error) => drop(reply.send(Err(error))),
-            Ok(Begun::Before(following)) => drop(reply.send(Ok(following))),
+            Ok(Begun::Elsewhere(following)) => drop(reply.send(Ok(following))),
             Ok(Begun::Now(taken, lines, slot)) => {
                 drop(reply.send(Ok(Some(lines.progress.subscribe()))));
+                let Some(driving) = &self.driving else { return };
                 match slot {
-                    Some(slot) => self.drive_to_end(*taken, lines, slot).await,
+                    Some(slot) => self.drive_to_end(driving, *taken, lines, slot).await,
                     None => {
                         let Taken { run, epoch, .. } = *taken;
-                        self.wait_and_drive(run, epoch, lines).await;
+                        self.wait_and_drive(driving, run, epoch, lines).await;
                     }
                 }
             }
@@ -100,14 +124,15 @@ impl<App: Send + Sync + 'static> Core<App> {
         evolve(plan, &mut state, now, &first).map_err(fault)?;
         let mut events = vec![first];
         let mut commands = Vec::new();
-        // A run that can be driven at once starts its first steps in the same append. One that has to wait for its turn
-        // starts none: nothing may count as started that nobody runs.
-        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        // A run that can be driven at once starts its first steps in the same append. One that has to wait for its turn, or
+        // for a worker, starts none: nothing may count as started that nobody runs.
+        let slot = self.driving.as_ref().and_then(|driving| Arc::clone(&driving.slots).try_acquire_owned().ok());
         if slot.is_some() {
             let decision = decide(plan, &mut state, now).map_err(fault)?;
             events.extend(decision.append);
             commands = decision.then;
         }
+        let claim = self.driving.as_ref().map(|_| FirstClaim { worker: self.worker.clone(), lease: self.lease });
         let append = Append {
             run: run.clone(),
             epoch: Epoch::FIRST,
@@ -120,19 +145,23 @@ impl<App: Send + Sync + 'static> Core<App> {
                 version: plan.version(),
                 fingerprint: plan.fingerprint(),
                 key,
-                claim: Some(FirstClaim { worker: self.worker.clone(), lease: self.lease }),
+                claim,
             }),
         };
+        let expires = Instant::now() + self.lease;
         match self.shared.committer.commit(append).await {
             Ok(()) => {}
             Err(CommitError::Refused(Refused::Exists { .. })) => {
-                return Ok(Begun::Before(self.same_run(&definition, &run, &input).await?));
+                return Ok(Begun::Elsewhere(self.same_run(&definition, &run, &input).await?));
             }
             Err(error) => return Err(error.into()),
         }
         metrics::run_started(plan.saga());
         debug!(%run, saga = %plan.saga(), waits = slot.is_none(), "started");
-        let lines = self.lines(&run, Epoch::FIRST);
+        if self.driving.is_none() {
+            return Ok(Begun::Elsewhere(None));
+        }
+        let lines = self.lines(&run, Epoch::FIRST, expires);
         let taken = Taken { definition, run, epoch: Epoch::FIRST, state, commands, seen: Vec::new() };
         Ok(Begun::Now(Box::new(taken), lines, slot))
     }

@@ -156,6 +156,14 @@ pub struct Append {
     pub start: Option<NewRun>,
 }
 
+impl Append {
+    /// Whether it starts a run that is left to whoever claims it: a store hints at it.
+    #[must_use]
+    pub fn is_for_anyone(&self) -> bool {
+        self.start.as_ref().is_some_and(|new| new.claim.is_none())
+    }
+}
+
 /// Why a store did not take one append. The other appends of the batch are not affected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -62,10 +62,11 @@ pub async fn claims_are_for_the_sagas_asked_for<F: Factory>(factory: &F) {
     store.release(&[(run.clone(), Epoch(1))]).await.expect("the store works");
     let other_version = KnownSaga { version: 2, ..known("s") };
     let other_structure = KnownSaga { fingerprint: another_fingerprint(), ..known("s") };
-    for unknown in [&[][..], &[other_version.clone()], &[other_structure.clone()], &[known("t")]] {
+    let mut several = [other_version, known("t"), other_structure, known("s")];
+    for unknown in [&several[..0], &several[..1], &several[1..2], &several[2..3], &several[..3]] {
         assert!(store.claim(&worker("v"), unknown, LEASE, 10).await.expect("the store works").is_empty());
     }
-    let several = [other_version, known("t"), other_structure, known("s")];
+    several.reverse();
     assert_eq!(store.claim(&worker("v"), &several, LEASE, 10).await.expect("the store works").len(), 1);
 }
 

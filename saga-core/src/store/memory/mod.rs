@@ -188,6 +188,9 @@ impl Store for MemoryStore {
                 (answers, faults.after_append(appends, records))
             }
         };
+        if batch.iter().any(Append::is_for_anyone) {
+            self.shared.hints.send_replace(());
+        }
         match turn {
             Turn::Go => Ok(answers),
             Turn::Crash => std::future::pending().await,

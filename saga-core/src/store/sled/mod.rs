@@ -325,8 +325,13 @@ impl SledStore {
 #[async_trait]
 impl Store for SledStore {
     async fn append(&self, batch: &[Append]) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        let for_anyone = batch.iter().any(Append::is_for_anyone);
         let (batch, now) = (batch.to_vec(), Instant::now());
-        self.blocking(move |core| core.append(&batch, now)).await
+        let answers = self.blocking(move |core| core.append(&batch, now)).await?;
+        if for_anyone {
+            self.hints.send_replace(());
+        }
+        Ok(answers)
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError> {

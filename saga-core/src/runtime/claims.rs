@@ -1,0 +1,266 @@
+//! Holding on to claims, and claiming what nobody holds: runs of workers that have died or left, and those that a client
+//! has started.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use crate::definition::Definition;
+use crate::id::{Epoch, RunId};
+use crate::runtime::core::{Core, Driving};
+use crate::runtime::panics::panic_message;
+use crate::runtime::registry::{Mail, ParkedRun};
+use crate::runtime::{error::ParkReason, error::RecoverError, metrics};
+use crate::store::{Claim, KnownSaga, Query, RunStatus, StoreError};
+
+/// How many runs are claimed, or listed, in one call to the store.
+const PAGE: usize = 512;
+/// A lease is renewed so many times before it would run out.
+const RENEWALS: u32 = 3;
+/// Runs that nobody holds are looked for so many times in a lease, so that those of a dead worker are found soon after its
+/// lease has run out; but not more seldom than `LONGEST_LOOK`.
+const LOOKS: u32 = 10;
+const LONGEST_LOOK: Duration = Duration::from_secs(3);
+/// With a backlog, runs are claimed when so large a part of all places is free: not one by one.
+const WORTH_CLAIMING: usize = 8;
+
+/// A claim, and until when it holds at least.
+pub(super) struct Claimed {
+    claim: Claim,
+    expires: Instant,
+}
+
+impl<App: Send + Sync + 'static> Core<App> {
+    /// Claims the live runs that nobody holds, as many as there are places for, and drives them.
+    pub(super) async fn recover(self: &Arc<Self>, driving: &Driving<App>) -> Result<(), RecoverError> {
+        let claimed = self.claim(driving).await?;
+        if let Err(error) = self.set_strangers_aside().await {
+            let claims: Vec<_> =
+                claimed.into_iter().map(|one| (one.claim.summary.run, one.claim.summary.epoch)).collect();
+            // As well as it goes: the leases expire.
+            let _ = self.store.release(&claims).await;
+            return Err(error.into());
+        }
+        if !claimed.is_empty() {
+            info!(runs = claimed.len(), "took up unfinished runs");
+        }
+        self.drive_all(claimed);
+        Ok(())
+    }
+
+    /// Claims until there is no room, or nothing to claim.
+    async fn claim(&self, driving: &Driving<App>) -> Result<Vec<Claimed>, StoreError> {
+        let sagas: Vec<KnownSaga> = self.sagas.values().map(|definition| known(definition)).collect();
+        let mut claimed = Vec::new();
+        loop {
+            let room = driving.most_in_flight.saturating_sub(self.registry.len() + claimed.len());
+            if room == 0 {
+                driving.backlog.store(true, Ordering::SeqCst);
+                return Ok(claimed);
+            }
+            let limit = room.min(PAGE);
+            // Counted from before the store is asked, so that it never seems to hold for longer than it does.
+            let expires = Instant::now() + self.lease;
+            let claims = self.store.claim(&self.worker, &sagas, self.lease, limit).await?;
+            let last = claims.len() < limit;
+            claimed.extend(claims.into_iter().map(|claim| Claimed { claim, expires }));
+            if last {
+                driving.backlog.store(false, Ordering::SeqCst);
+                return Ok(claimed);
+            }
+        }
+    }
+
+    fn drive_all(self: &Arc<Self>, claimed: Vec<Claimed>) {
+        for Claimed { claim: Claim { summary, cancel }, expires } in claimed {
+            let run = summary.run;
+            let _following = self.drive_in_turn(run.clone(), summary.epoch, expires);
+            if let Some(by) = cancel {
+                self.pass_on_cancel(&run, by);
+            }
+        }
+    }
+
+    fn pass_on_cancel(&self, run: &RunId, by: crate::Actor) {
+        if let Some(entry) = self.registry.get(run) {
+            // Whoever asked for it looks into the journal for what has become of it.
+            let (reply, _) = oneshot::channel();
+            let _ = entry.mailbox.send(Mail::Cancel(by, reply));
+        }
+    }
+
+    /// Runs that nobody here can take up are left as they are, but not passed over in silence. In a store that others can
+    /// have open, they are others' business.
+    async fn set_strangers_aside(&self) -> Result<(), StoreError> {
+        if self.store.is_shared() {
+            return Ok(());
+        }
+        let mut query = Query { statuses: vec![RunStatus::Running], limit: PAGE, ..Query::default() };
+        loop {
+            let page = self.store.list(&query).await?;
+            for summary in &page.runs {
+                let strange =
+                    |reason: &ParkReason| matches!(reason, ParkReason::UnknownSaga { .. } | ParkReason::Changed { .. });
+                if let Some(reason) = self.definition_of(summary).err().filter(strange) {
+                    warn!(run = %summary.run, %reason, "a run cannot be taken up");
+                    metrics::run_parked();
+                    let reason = Arc::new(reason);
+                    self.registry.park(ParkedRun { run: summary.run.clone(), reason, epoch: None });
+                }
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Keeps the claims of this worker alive, and claims what nobody holds, as long as the coordinator is there.
+    pub(super) fn keep_claims(self: &Arc<Self>) {
+        // Weak: these tasks must not keep a coordinator alive that nobody has any more.
+        let core = Arc::downgrade(self);
+        let (killed, every) = (self.shared.killed.clone(), self.lease / RENEWALS);
+        tokio::spawn(async move {
+            let mut next = Instant::now() + every;
+            loop {
+                let Some(expiry) = core.upgrade().map(|core| core.first_to_run_out()) else { return };
+                tokio::select! {
+                    () = killed.cancelled() => return,
+                    () = sleep_until(expiry.map_or(next, |expiry| expiry.min(next))) => {}
+                }
+                let Some(core) = core.upgrade() else { return };
+                core.let_run_out();
+                if Instant::now() < next {
+                    continue;
+                }
+                // A shutdown waits for it, so that no renewal comes after the last release.
+                let _under_way = core.tasks.token();
+                let renewed = tokio::select! {
+                    () = killed.cancelled() => return,
+                    renewed = done("claims could not be renewed", core.renew()) => renewed,
+                };
+                // What has failed is tried again soon: there may yet be time before the leases run out.
+                next = Instant::now() + if renewed { every } else { every / LOOKS };
+            }
+        });
+        let core = Arc::downgrade(self);
+        let (killed, every) = (self.shared.killed.clone(), (self.lease / LOOKS).min(LONGEST_LOOK));
+        let mut hints = self.store.hints();
+        tokio::spawn(async move {
+            loop {
+                let Some(waiting) = core.upgrade() else { return };
+                let Some(driving) = &waiting.driving else { return };
+                // Not held on to while it waits, but for the place to wait at.
+                let room = Arc::clone(&driving.room);
+                drop(waiting);
+                tokio::select! {
+                    () = killed.cancelled() => return,
+                    () = tokio::time::sleep(every) => {}
+                    () = hinted(&mut hints) => {}
+                    () = room.notified() => {}
+                }
+                let Some(core) = core.upgrade() else { return };
+                let _under_way = core.tasks.token();
+                tokio::select! {
+                    () = killed.cancelled() => return,
+                    _ = done("runs could not be claimed", core.look_for_work()) => {}
+                }
+            }
+        });
+    }
+
+    async fn renew(&self) -> Result<(), StoreError> {
+        let held = self.registry.held();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let expires = Instant::now() + self.lease;
+        let mut renewing = pin!(self.store.renew(&self.worker, &held, self.lease));
+        let lost = loop {
+            // A store that does not answer must not keep runs going whose claims run out meanwhile.
+            let expiry = self.first_to_run_out();
+            tokio::select! {
+                lost = &mut renewing => break lost?,
+                () = sleep_until(expiry.unwrap_or(expires)), if expiry.is_some() => self.let_run_out(),
+            }
+        };
+        self.registry.renewed(&held, expires);
+        let epochs: HashMap<&RunId, Epoch> = held.iter().map(|(run, epoch)| (run, *epoch)).collect();
+        for run in lost {
+            if let Some(epoch) = epochs.get(&run) {
+                self.registry.lost(&run, *epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the first claim runs out. Where no other process can have the store open, none does.
+    fn first_to_run_out(&self) -> Option<Instant> {
+        if self.store.is_shared() { self.registry.earliest_expiry() } else { None }
+    }
+
+    fn let_run_out(&self) {
+        if self.store.is_shared() {
+            self.registry.expire(Instant::now());
+        }
+    }
+
+    async fn look_for_work(self: &Arc<Self>) -> Result<(), StoreError> {
+        let Some(driving) = self.driving.as_ref().filter(|_| !self.is_closing()) else { return Ok(()) };
+        let claimed = self.claim(driving).await?;
+        self.drive_all(claimed);
+        for (run, by) in self.store.cancel_requests(&self.worker).await? {
+            self.pass_on_cancel(&run, by);
+        }
+        Ok(())
+    }
+
+    /// To be called whenever a place has become free.
+    pub(super) fn tell_of_room(&self, driving: &Driving<App>) {
+        if driving.backlog.load(Ordering::SeqCst) {
+            let room = driving.most_in_flight.saturating_sub(self.registry.len());
+            if room >= (driving.most_in_flight / WORTH_CLAIMING).max(1) {
+                driving.room.notify_one();
+            }
+        }
+    }
+}
+
+fn known<App>(definition: &Definition<App>) -> KnownSaga {
+    let plan = &definition.plan;
+    KnownSaga { saga: plan.saga().clone(), version: plan.version(), fingerprint: plan.fingerprint() }
+}
+
+/// Whether a call to the store did what it should. It is repeated later anyway.
+async fn done(what: &str, call: impl Future<Output = Result<(), StoreError>>) -> bool {
+    match AssertUnwindSafe(call).catch_unwind().await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            warn!(%error, "{what}; tried again");
+            false
+        }
+        Err(panic) => {
+            warn!(error = panic_message(&*panic), "{what}, the store panicked; tried again");
+            false
+        }
+    }
+}
+
+/// Returns at the store's next hint; never, if it gives none.
+async fn hinted(hints: &mut Option<watch::Receiver<()>>) {
+    if let Some(receiver) = hints {
+        if receiver.changed().await.is_ok() {
+            return;
+        }
+        *hints = None;
+    }
+    std::future::pending().await
+}
