@@ -215,6 +215,10 @@ impl<App: Send + Sync + 'static> Core<App> {
 
     async fn look_for_work(self: &Arc<Self>) -> Result<(), StoreError> {
         let Some(driving) = self.driving.as_ref().filter(|_| !self.is_closing()) else { return Ok(()) };
+        // After a long pause what this worker still holds has run out too: it must not take it away from itself.
+        if self.registry.earliest_expiry().is_some_and(|expiry| expiry <= Instant::now()) {
+            self.renew().await?;
+        }
         let claimed = self.claim(driving).await?;
         self.drive_all(claimed);
         for (run, by) in self.store.cancel_requests(&self.worker).await? {

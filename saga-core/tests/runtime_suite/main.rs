@@ -2,8 +2,10 @@
 
 mod actions;
 mod cancelling;
+mod clients;
 mod crashes;
 mod events;
+mod leases;
 mod operators;
 mod polling;
 mod recovery;

@@ -19,6 +19,9 @@ use saga_core::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 pub(crate) struct Wrapped {
     pub(crate) inner: MemoryStore,
     faults: Arc<Faults>,
+    is_shared: bool,
+    /// Whether the line to the store is cut. Calls wait until it is mended.
+    cut: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -37,6 +40,26 @@ impl Wrapped {
     /// The store as a new process would find it, without faults.
     pub(crate) fn reopen(&self) -> Self {
         Self { inner: self.inner.reopen(), ..Self::default() }
+    }
+
+    /// A store that says that other processes may have it open.
+    pub(crate) fn shared() -> Self {
+        Self { is_shared: true, ..Self::default() }
+    }
+
+    /// The same store, by a line of its own.
+    pub(crate) fn by_another_line(&self) -> Self {
+        Self { cut: watch::Sender::new(false), ..self.clone() }
+    }
+
+    /// Cuts the line to the store, or mends it.
+    pub(crate) fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+
+    async fn there(&self) -> &MemoryStore {
+        self.cut.subscribe().wait_for(|cut| !cut).await.unwrap();
+        &self.inner
     }
 
     /// The next appends panic.
@@ -100,7 +123,7 @@ impl Store for Wrapped {
         for append in batch {
             answers.push(match self.too_large(append) {
                 Some(refused) => Err(refused),
-                None => self.inner.append(std::slice::from_ref(append)).await?.remove(0),
+                None => self.there().await.append(std::slice::from_ref(append)).await?.remove(0),
             });
             let taken = self.faults.taken.fetch_add(1, Ordering::SeqCst) + 1;
             if taken == self.faults.pause_after.load(Ordering::SeqCst) {
@@ -116,20 +139,20 @@ impl Store for Wrapped {
             return Err(StoreError::Unavailable { message: "injected".into(), source: None });
         }
         let hidden = *self.faults.hidden.lock().unwrap();
-        let records = self.inner.read(run, after, limit).await?;
+        let records = self.there().await.read(run, after, limit).await?;
         Ok(records.into_iter().filter(|record| Some(record.seq) != hidden).collect())
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
-        self.inner.get(run).await
+        self.there().await.get(run).await
     }
 
     async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
-        self.inner.holder(key).await
+        self.there().await.holder(key).await
     }
 
     async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        self.inner.list(query).await
+        self.there().await.list(query).await
     }
 
     async fn claim(
@@ -139,11 +162,11 @@ impl Store for Wrapped {
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError> {
-        self.inner.claim(worker, sagas, lease, limit).await
+        self.there().await.claim(worker, sagas, lease, limit).await
     }
 
     async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError> {
-        self.inner.claim_run(worker, run, lease).await
+        self.there().await.claim_run(worker, run, lease).await
     }
 
     async fn renew(
@@ -152,23 +175,23 @@ impl Store for Wrapped {
         held: &[(RunId, Epoch)],
         lease: Duration,
     ) -> Result<Vec<RunId>, StoreError> {
-        self.inner.renew(worker, held, lease).await
+        self.there().await.renew(worker, held, lease).await
     }
 
     async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
-        self.inner.release(held).await
+        self.there().await.release(held).await
     }
 
     async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
-        self.inner.request_cancel(run, by).await
+        self.there().await.request_cancel(run, by).await
     }
 
     async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
-        self.inner.cancel_requests(worker).await
+        self.there().await.cancel_requests(worker).await
     }
 
     fn is_shared(&self) -> bool {
-        self.inner.is_shared()
+        self.is_shared
     }
 
     fn hints(&self) -> Option<watch::Receiver<()>> {
@@ -180,15 +203,15 @@ impl Store for Wrapped {
         summary: &RunSummary,
         records: &[EncodedRecord],
     ) -> Result<Result<(), Refused>, StoreError> {
-        self.inner.restore(summary, records).await
+        self.there().await.restore(summary, records).await
     }
 
     async fn delete(&self, run: &RunId) -> Result<(), StoreError> {
-        self.inner.delete(run).await
+        self.there().await.delete(run).await
     }
 
     async fn prune(&self, ended_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.inner.prune(ended_before, limit).await
+        self.there().await.prune(ended_before, limit).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
