@@ -1,0 +1,53 @@
+//! The tables of a store.
+
+/// Under which name the store's migrations are remembered.
+pub(super) const PART: &str = "store";
+
+/// Every version of the tables, as what makes it of the version before. Never changed once released, only added to.
+pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+
+/// `runs` has one row for each run, `journal` one for each append.
+///
+/// Ordinary appends change `seq` and `updated_at` and nothing that is indexed, so that PostgreSQL can put the new version of
+/// the row into the same page without touching an index ("HOT"); the fill factor leaves room for it. That is why pruning
+/// has `ended_at`, which is set once, and why the indexes that name a status lead to runs whose status stays for long.
+/// Ids sort by byte, as everywhere else, which is what the collation is for. There are no foreign keys: a journal is
+/// written only in the statement that moves or makes its run, and they would cost a look at the run's row for each append.
+const FIRST: &str = r#"
+CREATE SEQUENCE {schema}.run_numbers AS bigint;
+
+CREATE TABLE {schema}.runs (
+    run text COLLATE "C" PRIMARY KEY,
+    no bigint NOT NULL,
+    saga text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    fingerprint uuid NOT NULL,
+    key text COLLATE "C",
+    status smallint NOT NULL,
+    seq bigint NOT NULL,
+    epoch bigint NOT NULL,
+    owner text COLLATE "C",
+    lease_until timestamptz NOT NULL,
+    cancel text,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    ended_at bigint
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+
+CREATE UNIQUE INDEX runs_held_keys ON {schema}.runs (key) WHERE key IS NOT NULL AND status < 3;
+CREATE INDEX runs_by_key ON {schema}.runs (key, run) WHERE key IS NOT NULL;
+CREATE INDEX runs_by_status ON {schema}.runs (status, run);
+CREATE INDEX runs_by_saga ON {schema}.runs (saga, status, run);
+CREATE INDEX runs_to_claim ON {schema}.runs (fingerprint, lease_until) WHERE status = 0;
+CREATE INDEX runs_to_prune ON {schema}.runs (ended_at, run) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE {schema}.journal (
+    run_no bigint NOT NULL,
+    seq bigint NOT NULL,
+    records bytea NOT NULL,
+    PRIMARY KEY (run_no, seq)
+);
+
+COMMENT ON TABLE {schema}.runs IS 'The head of each run. Status: 0 running, 1 halted, 2 stuck, 3 completed, 4 rolled back, 5 abandoned. Times in milliseconds since 1970.';
+COMMENT ON TABLE {schema}.journal IS 'One row for each append: seq is the place of its last record; each record is its length in 4 bytes, big endian, and its bytes.';
+"#;
