@@ -30,10 +30,6 @@ impl Factory for OnPostgres {
         Some(PostgresStore::connect(&url).await.expect("the server works"))
     }
 
-    fn is_shared(&self) -> bool {
-        true
-    }
-
     /// Leases are measured by the server's clock, so it is they that are moved.
     async fn advance(&self, by: Duration) -> bool {
         let urls = self.urls.lock().expect("nobody panicked").clone();

@@ -1,9 +1,9 @@
 //! Claims: who holds a run, until when by the server's clock, and what is asked of the holder.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
-use saga_core::store::{Claim, ClaimError, KnownSaga, Renewed, RunStatus, StoreError};
+use saga_core::store::{Claim, ClaimError, KnownSaga, RunStatus, StoreError};
 use saga_core::{Actor, Epoch, RunId, WorkerId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -49,7 +49,7 @@ UPDATE {schema}.runs AS r
 SET lease_until = clock_timestamp() + $4::int8 * interval '1 microsecond'
 FROM unnest($1::text[], $2::int8[]) AS held (run, epoch)
 WHERE r.run = held.run AND r.epoch = held.epoch AND r.owner = $3
-RETURNING r.run, r.epoch, r.cancel";
+RETURNING r.run, r.epoch";
 
 const RELEASE: &str = "
 WITH released AS (
@@ -69,6 +69,11 @@ WITH asked AS (
 )
 SELECT status, CASE WHEN status = 0 THEN pg_notify($3, '')::text END FROM asked";
 
+/// By the index `runs_to_cancel`, in which there is next to nothing.
+const REQUESTS: &str = "
+SELECT r.run, r.cancel FROM {schema}.runs AS r
+WHERE r.owner = $1 AND r.cancel IS NOT NULL AND r.lease_until > clock_timestamp()";
+
 /// The statements of claiming, for one schema.
 #[derive(Debug)]
 pub(super) struct Statements {
@@ -77,6 +82,7 @@ pub(super) struct Statements {
     renew: String,
     release: String,
     request_cancel: String,
+    requests: String,
 }
 
 impl Statements {
@@ -88,6 +94,7 @@ impl Statements {
             renew: sql(RENEW),
             release: sql(RELEASE),
             request_cancel: sql(REQUEST_CANCEL),
+            requests: sql(REQUESTS),
         }
     }
 }
@@ -157,23 +164,22 @@ impl PostgresStore {
         worker: &WorkerId,
         held: &[(RunId, Epoch)],
         lease: Duration,
-    ) -> Result<Renewed, StoreError> {
+    ) -> Result<Vec<RunId>, StoreError> {
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
         let (runs, epochs) = columns(held);
         let (by, lease) = (worker.as_str(), micros(lease));
         let rows = self.query_until_done(&self.sql.claims.renew, &[&runs, &epochs, &by, &lease]).await?;
-        let mut renewed = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            renewed.insert((row.get::<_, &str>(0), row.get::<_, i64>(1)), row.get::<_, Option<&str>>(2));
-        }
-        let mut told = Renewed::default();
-        for (run, epoch) in held {
-            match renewed.get(&(run.as_str(), big(epoch.0))) {
-                None => told.lost.push(run.clone()),
-                Some(Some(cancel)) => told.cancels.push((run.clone(), rows::actor(cancel)?)),
-                Some(None) => {}
-            }
-        }
-        Ok(told)
+        let renewed: HashSet<(&str, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let lost = held.iter().filter(|(run, epoch)| !renewed.contains(&(run.as_str(), big(epoch.0))));
+        Ok(lost.map(|(run, _)| run.clone()).collect())
+    }
+
+    pub(super) async fn requests_for(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
+        let connection = self.database.connection().await?;
+        let rows = connection.query(&self.sql.claims.requests, &[&worker.as_str()]).await?;
+        rows.iter().map(|row| Ok((rows::run(row.get(0))?, rows::actor(row.get(1))?))).collect()
     }
 
     pub(super) async fn release_claims(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::journal::EncodedRecord;
 use saga_core::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, Renewed, RunStatus, RunSummary, Store, StoreError,
+    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
 };
 use saga_core::{Actor, Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use tokio::sync::watch;
@@ -165,7 +165,12 @@ impl Store for PostgresStore {
         self.claim_one(worker, run, lease).await
     }
 
-    async fn renew(&self, worker: &WorkerId, held: &[(RunId, Epoch)], lease: Duration) -> Result<Renewed, StoreError> {
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[(RunId, Epoch)],
+        lease: Duration,
+    ) -> Result<Vec<RunId>, StoreError> {
         let _call = self.begin()?;
         self.renew_claims(worker, held, lease).await
     }
@@ -178,6 +183,15 @@ impl Store for PostgresStore {
     async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
         let _call = self.begin()?;
         self.leave_request(run, by).await
+    }
+
+    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
+        let _call = self.begin()?;
+        self.requests_for(worker).await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn hints(&self) -> Option<watch::Receiver<()>> {

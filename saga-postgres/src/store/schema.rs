@@ -39,6 +39,7 @@ CREATE INDEX runs_by_key ON {schema}.runs (key, run) WHERE key IS NOT NULL;
 CREATE INDEX runs_by_status ON {schema}.runs (status, run);
 CREATE INDEX runs_by_saga ON {schema}.runs (saga, status, run);
 CREATE INDEX runs_to_claim ON {schema}.runs (fingerprint, lease_until) WHERE status = 0;
+CREATE INDEX runs_to_cancel ON {schema}.runs (owner) WHERE cancel IS NOT NULL;
 CREATE INDEX runs_to_prune ON {schema}.runs (ended_at, run) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE {schema}.journal (
