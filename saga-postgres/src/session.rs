@@ -31,8 +31,7 @@ pub(crate) fn setup(options: &Options) -> String {
 
 /// Plans that are right at any size. TODO measured
 const PLANS: &str = "SET plan_cache_mode = force_generic_plan;
-    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off;
-    SET enable_bitmapscan = off;";
+ SET enable_seqscan = off; SET enable_bitmapscan = off;";
 
 /// Refuses servers that are too old, and warns of one that does not sync.
 pub(crate) async fn check_server(connection: &Connection) -> Result<(), StoreError> {

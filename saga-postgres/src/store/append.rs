@@ -32,11 +32,11 @@ WITH moved AS (
         seq = a.seq, status = a.status, updated_at = a.at,
         ended_at = CASE WHEN a.status >= 3 THEN a.at END,
         owner = CASE WHEN a.status = 0 THEN r.owner END,
-        lease_until = CASE WHEN a.status = 0 THEN r.lease_until ELSE '-infinity' END,
+        lease_until = CASE WHEN a.status = 0 THEN coalesce(r.lease_until, '-infinity') END,
         cancel = CASE WHEN a.status = 0 THEN r.cancel END
     FROM unnest($1::int4[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int2[], $7::int8[], $8::bytea[])
         AS a (place, run, epoch, expected, seq, status, at, records)
-    WHERE r.run = a.run AND r.epoch = a.epoch AND r.seq = a.expected AND r.status < 3
+    WHERE r.run = ANY (ARRAY[a.run]) AND r.epoch = a.epoch AND r.seq = a.expected AND r.ended_at IS NULL
     RETURNING a.place, r.no, r.run, r.key, a.seq, a.status, a.records
 ), new AS MATERIALIZED (
     SELECT nextval('{schema}.run_numbers') AS no, a.*
@@ -51,8 +51,8 @@ WITH moved AS (
         (run, no, saga, version, fingerprint, key, status, seq, epoch, owner, lease_until, created_at, updated_at, ended_at)
     SELECT n.run, n.no, n.saga, n.version, n.fingerprint, n.key, n.status, n.seq, 1,
         CASE WHEN n.status = 0 THEN n.owner END,
-        CASE WHEN n.status = 0 AND n.owner IS NOT NULL
-            THEN clock_timestamp() + n.lease * interval '1 microsecond' ELSE '-infinity' END,
+        CASE WHEN n.status <> 0 THEN NULL WHEN n.owner IS NULL THEN '-infinity'
+            ELSE clock_timestamp() + n.lease * interval '1 microsecond' END,
         n.at, n.at, CASE WHEN n.status >= 3 THEN n.at END
     FROM new AS n
     WHERE NOT EXISTS (SELECT FROM kept AS k WHERE k.place = n.place)
@@ -71,7 +71,7 @@ SELECT
     (SELECT pg_notify($21, '')::text FROM made WHERE owner IS NULL AND status = 0 LIMIT 1)";
 
 const HEADS: &str = "SELECT r.run, r.epoch, r.seq, r.status FROM {schema}.runs AS r WHERE r.run = ANY ($1)";
-const HOLDERS: &str = "SELECT r.key, r.run FROM {schema}.runs AS r WHERE r.key = ANY ($1) AND r.status < 3";
+const HOLDERS: &str = "SELECT r.key, r.run FROM {schema}.runs AS r WHERE r.key = ANY ($1) AND r.ended_at IS NULL";
 
 /// The statements of appending, for one schema.
 #[derive(Debug)]

@@ -23,8 +23,8 @@ WITH picked AS MATERIALIZED (
     FROM unnest($1::uuid[], $2::text[], $3::int8[]) AS known (fingerprint, saga, version)
     CROSS JOIN LATERAL (
         SELECT r.run FROM {schema}.runs AS r
-        WHERE r.status = 0 AND r.fingerprint = known.fingerprint AND r.lease_until <= (SELECT clock_timestamp())
-            AND r.saga = known.saga AND r.version = known.version
+        WHERE r.fingerprint = known.fingerprint AND r.lease_until <= (SELECT clock_timestamp())
+            AND r.status + 0 = 0 AND r.saga || '' = known.saga AND r.version = known.version
         ORDER BY r.lease_until
         LIMIT $4
         FOR NO KEY UPDATE SKIP LOCKED
@@ -34,13 +34,13 @@ WITH picked AS MATERIALIZED (
 UPDATE {schema}.runs AS r
 SET epoch = r.epoch + 1, owner = $5, lease_until = clock_timestamp() + $6::int8 * interval '1 microsecond'
 FROM picked
-WHERE r.run = picked.run
+WHERE r.run = ANY (ARRAY[picked.run])
 RETURNING ";
 
 const CLAIM_RUN: &str = "
 UPDATE {schema}.runs AS r
 SET epoch = r.epoch + 1, owner = $2, lease_until = clock_timestamp() + $3::int8 * interval '1 microsecond'
-WHERE r.run = $1 AND r.status < 3 AND (r.owner IS NULL OR r.owner = $2 OR r.lease_until <= clock_timestamp())
+WHERE r.run = $1 AND r.ended_at IS NULL AND (r.owner IS NULL OR r.owner = $2 OR r.lease_until <= clock_timestamp())
 RETURNING ";
 
 /// Runs come sorted, as for appends.
@@ -48,14 +48,14 @@ const RENEW: &str = "
 UPDATE {schema}.runs AS r
 SET lease_until = clock_timestamp() + $4::int8 * interval '1 microsecond'
 FROM unnest($1::text[], $2::int8[]) AS held (run, epoch)
-WHERE r.run = held.run AND r.epoch = held.epoch AND r.owner = $3
+WHERE r.run = ANY (ARRAY[held.run]) AND r.epoch = held.epoch AND r.owner = $3
 RETURNING r.run, r.epoch";
 
 const RELEASE: &str = "
 WITH released AS (
-    UPDATE {schema}.runs AS r SET owner = NULL, lease_until = '-infinity'
+    UPDATE {schema}.runs AS r SET owner = NULL, lease_until = CASE WHEN r.status = 0 THEN '-infinity'::timestamptz END
     FROM unnest($1::text[], $2::int8[]) AS held (run, epoch)
-    WHERE r.run = held.run AND r.epoch = held.epoch AND r.owner IS NOT NULL
+    WHERE r.run = ANY (ARRAY[held.run]) AND r.epoch = held.epoch AND r.owner IS NOT NULL
     RETURNING r.run
 )
 SELECT pg_notify($3, '') FROM released LIMIT 1";

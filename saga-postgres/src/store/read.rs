@@ -103,31 +103,35 @@ impl PostgresStore {
         // No id sorts before the empty text.
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&one_more, &after];
         let runs = &self.sql.read.runs;
-        let mut found = String::from("r.run > $2");
+        let mut found = String::new();
         if let Some(saga) = &saga {
             parameters.push(saga);
             let _ = write!(found, " AND r.saga = ${}", parameters.len());
         }
         if let Some(key) = &key {
             parameters.push(key);
-            let _ = write!(found, " AND r.key = ${}", parameters.len());
+            let _ = write!(found, " AND r.key COLLATE \"POSIX\" = ${} AND r.key <> ''", parameters.len());
         }
         let by_status = key.is_none() && (saga.is_some() || !any_status);
         let from = if by_status {
             parameters.push(&statuses);
             let each = parameters.len();
+            let status = if saga.is_some() { "r.status + 0" } else { "r.status" };
             format!(
                 "unnest(${each}::int2[]) AS wanted (status) CROSS JOIN LATERAL (SELECT * FROM {runs} AS r \
-                 WHERE {found} AND r.status = wanted.status ORDER BY r.run LIMIT $1) AS r"
+                 WHERE r.run COLLATE \"POSIX\" > $2 {found} AND {status} = wanted.status \
+                 ORDER BY r.run COLLATE \"POSIX\" LIMIT $1) AS r"
             )
         } else {
             if !any_status {
                 parameters.push(&statuses);
                 let _ = write!(found, " AND r.status = ANY (${}::int2[])", parameters.len());
             }
-            format!("{runs} AS r WHERE {found}")
+            let order = if key.is_some() { "COLLATE \"POSIX\"" } else { "" };
+            format!("{runs} AS r WHERE r.run {order} > $2 {found}")
         };
-        let sql = format!("SELECT {SUMMARY} FROM {from} ORDER BY r.run LIMIT $1");
+        let order = if key.is_some() { "COLLATE \"POSIX\"" } else { "" };
+        let sql = format!("SELECT {SUMMARY} FROM {from} ORDER BY r.run {order} LIMIT $1");
 
         let connection = self.database.connection().await?;
         let rows = connection.query(&sql, &parameters).await?;

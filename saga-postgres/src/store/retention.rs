@@ -18,8 +18,8 @@ const STATEMENT_BYTES: usize = 16 * 1024 * 1024;
 const RESTORE: &str = "
 INSERT INTO {schema}.runs
     (run, no, saga, version, fingerprint, key, status, seq, epoch, lease_until, created_at, updated_at, ended_at)
-VALUES ($1, nextval('{schema}.run_numbers'), $2, $3, $4, $5, $6, $7, $8, '-infinity', $9, $10,
-    CASE WHEN $6::int2 >= 3 THEN $10::int8 END)
+VALUES ($1, nextval('{schema}.run_numbers'), $2, $3, $4, $5, $6, $7, $8,
+    CASE WHEN $6::int2 = 0 THEN '-infinity'::timestamptz END, $9, $10, CASE WHEN $6::int2 >= 3 THEN $10::int8 END)
 ON CONFLICT DO NOTHING
 RETURNING no";
 
@@ -29,9 +29,9 @@ SELECT $1::int8, a.seq, a.records FROM unnest($2::int8[], $3::bytea[]) AS a (seq
 
 const DELETE: &str = "
 WITH gone AS (
-    DELETE FROM {schema}.runs AS r WHERE r.run = $1 AND r.status >= 3 RETURNING r.no
+    DELETE FROM {schema}.runs AS r WHERE r.run = $1 AND r.ended_at IS NOT NULL RETURNING r.no
 ), journals AS (
-    DELETE FROM {schema}.journal AS j USING gone WHERE j.run_no = gone.no
+    DELETE FROM {schema}.journal AS j USING gone WHERE j.run_no = ANY (ARRAY[gone.no])
 )
 SELECT no FROM gone";
 
@@ -41,9 +41,9 @@ WITH picked AS MATERIALIZED (
     SELECT r.run FROM {schema}.runs AS r
     WHERE r.ended_at < $1 ORDER BY r.ended_at, r.run LIMIT $2 FOR UPDATE SKIP LOCKED
 ), gone AS (
-    DELETE FROM {schema}.runs AS r USING picked WHERE r.run = picked.run RETURNING r.no
+    DELETE FROM {schema}.runs AS r USING picked WHERE r.run = ANY (ARRAY[picked.run]) RETURNING r.no
 ), journals AS (
-    DELETE FROM {schema}.journal AS j USING gone WHERE j.run_no = gone.no
+    DELETE FROM {schema}.journal AS j USING gone WHERE j.run_no = ANY (ARRAY[gone.no])
 )
 SELECT count(*) FROM gone";
 

@@ -27,18 +27,18 @@ CREATE TABLE {schema}.runs (
     seq bigint NOT NULL,
     epoch bigint NOT NULL,
     owner text COLLATE "C",
-    lease_until timestamptz NOT NULL,
+    lease_until timestamptz,
     cancel text,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
     ended_at bigint
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
-CREATE UNIQUE INDEX runs_held_keys ON {schema}.runs (key) WHERE key IS NOT NULL AND status < 3;
-CREATE INDEX runs_by_key ON {schema}.runs (key, run) WHERE key IS NOT NULL;
-CREATE INDEX runs_by_status ON {schema}.runs (status, run);
-CREATE INDEX runs_by_saga ON {schema}.runs (saga, status, run);
-CREATE INDEX runs_to_claim ON {schema}.runs (fingerprint, lease_until) WHERE status = 0;
+CREATE UNIQUE INDEX runs_held_keys ON {schema}.runs (key) WHERE key IS NOT NULL AND ended_at IS NULL;
+CREATE INDEX runs_by_key ON {schema}.runs (key COLLATE "POSIX", run COLLATE "POSIX") WHERE key <> '';
+CREATE INDEX runs_by_status ON {schema}.runs (status, run COLLATE "POSIX");
+CREATE INDEX runs_by_saga ON {schema}.runs (saga, (status + 0), run COLLATE "POSIX");
+CREATE INDEX runs_to_claim ON {schema}.runs (fingerprint, lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX runs_to_cancel ON {schema}.runs (owner) WHERE cancel IS NOT NULL;
 CREATE INDEX runs_to_prune ON {schema}.runs (ended_at, run) WHERE ended_at IS NOT NULL;
 
