@@ -93,7 +93,6 @@ mod tests {
     fn a_password_is_never_told() {
         let options = Options::default();
         for url in [
-            "postgresql://ada:hush/?hush=1@h/d",
             "postgresql://ada:hush@h:hush/d",
             "postgresql://ada:hush@h/d?port=hush",
             "postgresql://ada:hush@h/d?hush=hush",

@@ -25,7 +25,8 @@ const MOST_TRIES: usize = 8;
 /// not seen at all; it is looked for afterwards, when the refusal is explained.
 ///
 /// Runs come sorted, so that whoever changes many takes their locks in the same order and none waits for the other.
-/// `kept` are starts that want a key whose holder ends only later in the batch: they are too early.
+/// `kept` are starts that want a key whose holder ends only later in the batch: they are too early. A run that ends with its
+/// first append never holds its key, but somebody else may; the unique index does not see it, so it is looked for.
 const APPEND: &str = "
 WITH moved AS (
     UPDATE {schema}.runs AS r SET
@@ -56,6 +57,8 @@ WITH moved AS (
         n.at, n.at, CASE WHEN n.status >= 3 THEN n.at END
     FROM new AS n
     WHERE NOT EXISTS (SELECT FROM kept AS k WHERE k.place = n.place)
+        AND (n.key IS NULL OR n.status < 3
+            OR NOT EXISTS (SELECT FROM {schema}.runs AS h WHERE h.key = n.key AND h.ended_at IS NULL))
     ON CONFLICT DO NOTHING
     RETURNING no, owner, status
 ), written AS (

@@ -18,20 +18,21 @@ pub(super) fn cut(batch: &[Append], sound: impl Iterator<Item = usize>) -> Vec<V
     let mut runs: HashMap<&RunId, usize> = HashMap::new();
     let mut keys: HashMap<&ExclusiveKey, usize> = HashMap::new();
     // Which key an end frees is known only to the store, so ends and starts under a key keep their order.
-    let (mut ends, mut keyed_starts) = (0, 0);
+    let (mut ends, mut keyed_starts) = (None, 0);
     for place in sound {
         let append = &batch[place];
         let key = append.start.as_ref().and_then(|new| new.key.as_ref());
         let after = |before: Option<&usize>| before.map_or(0, |wave| wave + 1);
-        let mut wave = after(runs.get(&append.run)).max(key.map_or(0, |key| after(keys.get(key))));
         let ends_one = append.status.is_ended();
+        let mut wave = after(runs.get(&append.run)).max(key.map_or(0, |key| after(keys.get(key))));
         if key.is_some() {
-            wave = wave.max(ends);
+            // A run that ends at once looks for a holder without seeing what its own statement moves.
+            wave = wave.max(if ends_one { after(ends.as_ref()) } else { ends.unwrap_or(0) });
             keyed_starts = keyed_starts.max(wave);
         }
         if ends_one {
             wave = wave.max(keyed_starts);
-            ends = ends.max(wave);
+            ends = ends.max(Some(wave));
         }
         runs.insert(&append.run, wave);
         if let Some(key) = key {

@@ -22,7 +22,9 @@ pub(super) fn programs() -> PathBuf {
     }
     let in_path =
         std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    in_path.chain(debian()).find(|folder| is_whole(folder)).unwrap_or_else(|| {
+    // A link in `PATH` leads to a folder in which the others are too.
+    let behind = |folder: PathBuf| std::fs::canonicalize(folder.join("initdb")).ok()?.parent().map(Path::to_owned);
+    in_path.filter_map(behind).chain(debian()).find(|folder| is_whole(folder)).unwrap_or_else(|| {
         panic!(
             "these tests need PostgreSQL, and its initdb is neither in PATH nor in /usr/lib/postgresql/*/bin. \
              Install it (Debian, Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: \
@@ -33,7 +35,7 @@ pub(super) fn programs() -> PathBuf {
 }
 
 fn is_whole(folder: &Path) -> bool {
-    ["initdb", "postgres", "pg_ctl"].iter().all(|program| folder.join(program).is_file())
+    ["initdb", "postgres", "pg_ctl", "pg_basebackup"].iter().all(|program| folder.join(program).is_file())
 }
 
 /// Debian's folders, the newest version first.

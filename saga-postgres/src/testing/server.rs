@@ -193,6 +193,10 @@ impl Server {
         while std::fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| self.is_of_server(&entry.path())) {
             std::thread::sleep(Duration::from_millis(2));
         }
+        // They name a process that may still be in the kernel's table, if nobody has asked how it ended.
+        for file in ["data/postmaster.pid", ".s.PGSQL.5432.lock"] {
+            std::fs::remove_file(self.place.folder.join(file)).expect("the server ran");
+        }
     }
 
     /// Whether a process works in the server's folder.
