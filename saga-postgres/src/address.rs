@@ -97,7 +97,7 @@ mod tests {
             "postgresql://ada:hush@h/d?port=hush",
             "postgresql://ada:hush@h/d?hush=hush",
             "mysql://ada:hush@h/d",
-            "user=ada password=hush' host=h",
+            "user=ada password='hush host=h",
             "host=h 'hush",
             "postgresql://ada:hush@/d",
         ] {

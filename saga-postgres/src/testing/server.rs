@@ -89,9 +89,6 @@ impl ServerOptions {
 #[derive(Debug)]
 pub struct Server {
     place: Place,
-    /// `None` once it is being dropped: the end of this pipe is what the supervisor waits for.
-    lifeline: Option<ChildStdin>,
-    supervisor: Child,
 }
 
 impl Server {
@@ -112,19 +109,7 @@ impl Server {
     }
 
     fn run(place: Place) -> Self {
-        let mut supervisor = Command::new("/bin/sh");
-        let keep = if place.is_ours { "remove" } else { "keep" };
-        supervisor
-            .args(["-c", SUPERVISOR, "supervisor"])
-            .arg(&place.folder)
-            .arg(place.programs.join("pg_ctl"))
-            .arg(keep);
-        // In a group of its own: what interrupts the tests, or kills their whole group, must leave it to clean up.
-        supervisor.process_group(0).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        place.as_user(&mut supervisor);
-        let mut supervisor = supervisor.spawn().expect("sh can be started");
-        let lifeline = supervisor.stdin.take();
-        let server = Self { place, lifeline, supervisor };
+        let server = Self { place };
         server.resume();
         server
     }
@@ -144,8 +129,9 @@ impl Server {
     /// One address for several servers, which are tried in this order.
     #[must_use]
     pub fn url_of(servers: &[&Self]) -> String {
-        let hosts: Vec<_> = servers.iter().map(|server| server.host().display().to_string()).collect();
-        format!("postgresql:///postgres?host={}&user=postgres", hosts.join(","))
+        let hosts: Vec<_> =
+            servers.iter().map(|server| server.host().display().to_string().replace('/', "%2F")).collect();
+        format!("postgresql://postgres@{}/postgres", hosts.join(","))
     }
 
     /// Starts the server again, after a [`stop`](Self::stop) or a [`kill`](Self::kill).
@@ -246,11 +232,9 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.lifeline.take());
-        // It has been told; whether it could clean up is nothing that a test could do anything about.
-        let _ = self.supervisor.wait();
+fn run_as(user: Option<User>, command: &mut Command) {
+    if let Some(User { uid, gid }) = user {
+        command.uid(uid).gid(gid);
     }
 }
 
@@ -259,8 +243,18 @@ impl Drop for Server {
 struct Place {
     programs: PathBuf,
     folder: PathBuf,
-    is_ours: bool,
     user: Option<User>,
+    /// `None` once it is being dropped: the end of this pipe is what the supervisor waits for.
+    lifeline: Option<ChildStdin>,
+    supervisor: Child,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        // It has been told; whether it could clean up is nothing that a test could do anything about.
+        let _ = self.supervisor.wait();
+    }
 }
 
 impl Place {
@@ -277,7 +271,15 @@ impl Place {
         if let Some(User { uid, gid }) = user {
             chown(&folder, Some(uid), Some(gid)).expect("the folder can be given away");
         }
-        Self { programs, folder, is_ours, user }
+        let mut supervisor = Command::new("/bin/sh");
+        let keep = if is_ours { "remove" } else { "keep" };
+        supervisor.args(["-c", SUPERVISOR, "supervisor"]).arg(&folder).arg(programs.join("pg_ctl")).arg(keep);
+        // In a group of its own: what interrupts the tests, or kills their whole group, must leave it to clean up.
+        supervisor.process_group(0).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        run_as(user, &mut supervisor);
+        let mut supervisor = supervisor.spawn().expect("sh can be started");
+        let lifeline = supervisor.stdin.take();
+        Self { programs, folder, user, lifeline, supervisor }
     }
 
     fn data(&self) -> PathBuf {
@@ -292,18 +294,12 @@ impl Place {
         }
     }
 
-    fn as_user(&self, command: &mut Command) {
-        if let Some(User { uid, gid }) = self.user {
-            command.uid(uid).gid(gid);
-        }
-    }
-
     /// Runs one of PostgreSQL's programs to its end, in a folder that it may enter.
     fn run(&self, program: &str, arguments: impl FnOnce(&mut Command)) {
         let mut command = Command::new(self.programs.join(program));
         arguments(&mut command);
         command.current_dir(&self.folder).stdin(Stdio::null()).process_group(0).env("LC_ALL", "C");
-        self.as_user(&mut command);
+        run_as(self.user, &mut command);
         // Not a pipe: a server that is started here would hold it open.
         let said = self.folder.join("said");
         let file = std::fs::File::create(&said).expect("the file can be made");

@@ -159,7 +159,7 @@ async fn too_many_connections_pass() {
     let server = Server::options().fast(true).setting("max_connections = 6").setting("max_wal_senders = 0").start();
     // One user who is no superuser: the last places are kept for those.
     testing::execute(&server.url(), "CREATE ROLE ada LOGIN; GRANT CREATE ON DATABASE postgres TO ada").await;
-    let url = server.url().replace("user=postgres", "user=ada");
+    let url = server.url().replace("postgres@", "ada@");
     let store = open(&url).await;
     let mut others = Vec::new();
     let error = loop {

@@ -39,13 +39,8 @@ async fn few_privileges_are_enough() {
     let user =
         format!("worker_{}", url.rsplit("saga_test_").next().expect("a name").split('?').next().expect("a name"));
     testing::execute(&url, &format!("CREATE ROLE {user} LOGIN PASSWORD 'hush'")).await;
-    let theirs = if url.contains("user=postgres") {
-        url.replace("user=postgres", &format!("user={user}&password=hush"))
-    } else {
-        let (scheme, rest) = url.split_once("://").expect("an address");
-        let hosts = rest.split_once('@').map_or(rest, |(_, hosts)| hosts);
-        format!("{scheme}://{user}:hush@{hosts}")
-    };
+    let (_, hosts) = url.split_once('@').expect("an address with a user");
+    let theirs = format!("postgresql://{user}:hush@{hosts}");
     let error = refused(&theirs).await;
     assert!(matches!(error, StoreError::Denied { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
