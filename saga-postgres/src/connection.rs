@@ -45,7 +45,6 @@ impl Connection {
     /// # Panics
     ///
     /// Never.
-    #[must_use]
     pub fn client(&self) -> &Client {
         self.client.as_ref().expect("a connection is there until it is dropped")
     }

@@ -89,7 +89,7 @@ async fn listen_once(
             message = poll_fn(|context| connection.poll_message(context)) => message,
         };
         match message {
-            Some(Ok(AsyncMessage::Notification(_))) => drop(told.send_replace(())),
+            Some(Ok(AsyncMessage::Notification(_))) => told.send_replace(()),
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(error),
             None => return Ok(()),
