@@ -151,12 +151,17 @@ async fn main() {
         }
     };
     let store = Arc::new(PostgresStore::connect(&url).await.expect("the server works"));
-    for writers in [1, 16, 64, 256] {
+    // `cargo bench -p saga-postgres -- runs 64` measures just that.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let measures = |what: &str| !arguments.iter().any(|word| ["appends", "runs"].contains(&&**word) && word != what);
+    let numbers: Vec<usize> = arguments.iter().filter_map(|word| word.parse().ok()).collect();
+    let numbers = if numbers.is_empty() { vec![1, 16, 64, 256] } else { numbers };
+    for &writers in numbers.iter().filter(|_| measures("appends")) {
         let long = appends(&store, writers, 1000).await;
         let short = appends(&store, writers, 4).await;
         println!("{writers:4} writers: {long:7.0} appends/s to long runs, {short:7.0} to runs of four");
     }
-    for concurrent in [1, 16, 64, 256] {
+    for &concurrent in numbers.iter().filter(|_| measures("runs")) {
         println!("{concurrent:4} at once: {:7.0} runs/s of five steps", runs(&store, concurrent).await);
     }
 }

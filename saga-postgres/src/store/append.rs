@@ -88,6 +88,11 @@ impl Statements {
     pub(super) fn new(sql: impl Fn(&str) -> String) -> Self {
         Self { append: sql(APPEND), heads: sql(HEADS), holders: sql(HOLDERS) }
     }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> Vec<(&'static str, String)> {
+        vec![("append", self.append.clone()), ("heads", self.heads.clone()), ("holders", self.holders.clone())]
+    }
 }
 
 type Answer = Result<(), Refused>;

@@ -24,7 +24,7 @@ WITH picked AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT r.run FROM {schema}.runs AS r
         WHERE r.fingerprint = known.fingerprint AND r.lease_until <= (SELECT clock_timestamp())
-            AND r.status + 0 = 0 AND r.saga || '' = known.saga AND r.version = known.version
+            AND coalesce(r.status, 0) = 0 AND r.saga || '' = known.saga AND r.version = known.version
         ORDER BY r.lease_until
         LIMIT $4
         FOR NO KEY UPDATE SKIP LOCKED
@@ -96,6 +96,18 @@ impl Statements {
             request_cancel: sql(REQUEST_CANCEL),
             requests: sql(REQUESTS),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("claim", self.claim.clone()),
+            ("claim_run", self.claim_run.clone()),
+            ("renew", self.renew.clone()),
+            ("release", self.release.clone()),
+            ("request_cancel", self.request_cancel.clone()),
+            ("requests", self.requests.clone()),
+        ]
     }
 }
 

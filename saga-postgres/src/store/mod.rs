@@ -4,6 +4,8 @@ mod append;
 mod claims;
 mod form;
 mod hints;
+#[cfg(test)]
+mod plans;
 mod read;
 mod retention;
 mod rows;

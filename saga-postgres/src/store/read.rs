@@ -1,11 +1,8 @@
 //! Reading journals and heads.
 
-use std::fmt::Write as _;
-
 use saga_core::journal::EncodedRecord;
 use saga_core::store::{Page, Query, RunStatus, RunSummary, StoreError};
-use saga_core::{ExclusiveKey, RunId, Seq};
-use tokio_postgres::types::ToSql;
+use saga_core::{ExclusiveKey, RunId, SagaName, Seq};
 
 use super::PostgresStore;
 use super::rows::{self, SUMMARY, big, status_number};
@@ -22,21 +19,63 @@ FROM {schema}.runs AS r LEFT JOIN LATERAL (
 ) AS j ON true
 WHERE r.run = $1";
 
+/// The listings, after their columns. Each has the index that gives it in order, so that a page costs what is on it: the
+/// primary key, `runs_by_status`, `runs_by_saga`, `runs_by_key`. Within the second and the third runs are in order for one
+/// status only, so the first ones of each status are merged.
+const ALL: &str = "FROM {schema}.runs AS r WHERE r.run > $2 ORDER BY r.run LIMIT $1";
+
+const OF_STATUS: &str = "
+FROM unnest($3::int2[]) AS wanted (status) CROSS JOIN LATERAL (
+    SELECT * FROM {schema}.runs AS r
+    WHERE r.status = wanted.status AND r.run COLLATE \"POSIX\" > $2
+    ORDER BY r.run COLLATE \"POSIX\" LIMIT $1
+) AS r
+ORDER BY r.run LIMIT $1";
+
+const OF_SAGA: &str = "
+FROM unnest($3::int2[]) AS wanted (status) CROSS JOIN LATERAL (
+    SELECT * FROM {schema}.runs AS r
+    WHERE r.saga = $4 AND r.status + 0 = wanted.status AND r.run COLLATE \"POSIX\" > $2
+    ORDER BY r.run COLLATE \"POSIX\" LIMIT $1
+) AS r
+ORDER BY r.run LIMIT $1";
+
+const OF_KEY: &str = "
+FROM {schema}.runs AS r
+WHERE r.key COLLATE \"POSIX\" = $4 AND r.key <> '' AND r.run COLLATE \"POSIX\" > $2
+    AND coalesce(r.status, 0) = ANY ($3::int2[]) AND ($5::text IS NULL OR r.saga || '' = $5)
+ORDER BY r.run COLLATE \"POSIX\" LIMIT $1";
+
 /// The statements of reading, for one schema.
 #[derive(Debug)]
 pub(super) struct Statements {
     read: String,
     get: String,
-    runs: String,
+    all: String,
+    of_status: String,
+    of_saga: String,
+    of_key: String,
 }
 
 impl Statements {
     pub(super) fn new(sql: impl Fn(&str) -> String) -> Self {
+        let summaries = |from: &str| sql(&format!("SELECT {SUMMARY} {from}"));
         Self {
             read: sql(READ),
-            get: sql(&format!("SELECT {SUMMARY} FROM {{schema}}.runs AS r WHERE r.run = $1")),
-            runs: sql("{schema}.runs"),
+            get: summaries("FROM {schema}.runs AS r WHERE r.run = $1"),
+            all: summaries(ALL),
+            of_status: summaries(OF_STATUS),
+            of_saga: summaries(OF_SAGA),
+            of_key: summaries(OF_KEY),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> Vec<(&'static str, String)> {
+        let Self { read, get, all, of_status, of_saga, of_key } = self;
+        [("read", read), ("get", get), ("all", all), ("of_status", of_status), ("of_saga", of_saga), ("of_key", of_key)]
+            .map(|(name, sql)| (name, sql.clone()))
+            .into()
     }
 }
 
@@ -85,56 +124,28 @@ impl PostgresStore {
         row.map(|row| rows::run(row.get(1))).transpose()
     }
 
-    /// Each shape of a query has the index that gives it in order, so that a page costs what is on it:
-    /// the primary key, `runs_by_key`, `runs_by_status` or `runs_by_saga`. The latter two are in order within one status,
-    /// so the first runs of each status are merged.
     pub(super) async fn list_page(&self, query: &Query) -> Result<Page, StoreError> {
         let limit = query.limit.max(1);
         let one_more = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+        // No id sorts before the empty text.
         let after = query.after.as_ref().map_or("", RunId::as_str);
-        let saga = query.saga.as_ref().map(saga_core::SagaName::as_str);
+        let saga = query.saga.as_ref().map(SagaName::as_str);
         let key = query.key.as_ref().map(ExclusiveKey::as_str);
         let wanted = if query.statuses.is_empty() { &RunStatus::ALL[..] } else { &query.statuses };
         let mut statuses: Vec<i16> = wanted.iter().copied().map(status_number).collect();
         statuses.sort_unstable();
         statuses.dedup();
-        let any_status = statuses.len() == RunStatus::ALL.len();
 
-        // No id sorts before the empty text.
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&one_more, &after];
-        let runs = &self.sql.read.runs;
-        let mut found = String::new();
-        if let Some(saga) = &saga {
-            parameters.push(saga);
-            let _ = write!(found, " AND r.saga = ${}", parameters.len());
-        }
-        if let Some(key) = &key {
-            parameters.push(key);
-            let _ = write!(found, " AND r.key COLLATE \"POSIX\" = ${} AND r.key <> ''", parameters.len());
-        }
-        let by_status = key.is_none() && (saga.is_some() || !any_status);
-        let from = if by_status {
-            parameters.push(&statuses);
-            let each = parameters.len();
-            let status = if saga.is_some() { "r.status + 0" } else { "r.status" };
-            format!(
-                "unnest(${each}::int2[]) AS wanted (status) CROSS JOIN LATERAL (SELECT * FROM {runs} AS r \
-                 WHERE r.run COLLATE \"POSIX\" > $2 {found} AND {status} = wanted.status \
-                 ORDER BY r.run COLLATE \"POSIX\" LIMIT $1) AS r"
-            )
-        } else {
-            if !any_status {
-                parameters.push(&statuses);
-                let _ = write!(found, " AND r.status = ANY (${}::int2[])", parameters.len());
-            }
-            let order = if key.is_some() { "COLLATE \"POSIX\"" } else { "" };
-            format!("{runs} AS r WHERE r.run {order} > $2 {found}")
-        };
-        let order = if key.is_some() { "COLLATE \"POSIX\"" } else { "" };
-        let sql = format!("SELECT {SUMMARY} FROM {from} ORDER BY r.run {order} LIMIT $1");
-
+        let sql = &self.sql.read;
         let connection = self.database.connection().await?;
-        let rows = connection.query(&sql, &parameters).await?;
+        let rows = match (key, saga) {
+            (Some(key), saga) => connection.query(&sql.of_key, &[&one_more, &after, &statuses, &key, &saga]).await?,
+            (None, Some(saga)) => connection.query(&sql.of_saga, &[&one_more, &after, &statuses, &saga]).await?,
+            (None, None) if statuses.len() < RunStatus::ALL.len() => {
+                connection.query(&sql.of_status, &[&one_more, &after, &statuses]).await?
+            }
+            (None, None) => connection.query(&sql.all, &[&one_more, &after]).await?,
+        };
         let runs = rows.iter().take(limit).map(rows::summary).collect::<Result<Vec<_>, _>>()?;
         let next = if rows.len() > limit { runs.last().map(|last| last.run.clone()) } else { None };
         Ok(Page { runs, next })

@@ -29,7 +29,7 @@ SELECT $1::int8, a.seq, a.records FROM unnest($2::int8[], $3::bytea[]) AS a (seq
 
 const DELETE: &str = "
 WITH gone AS (
-    DELETE FROM {schema}.runs AS r WHERE r.run = $1 AND r.ended_at IS NOT NULL RETURNING r.no
+    DELETE FROM {schema}.runs AS r WHERE r.run = $1 AND coalesce(r.ended_at, -1) >= 0 RETURNING r.no
 ), journals AS (
     DELETE FROM {schema}.journal AS j USING gone WHERE j.run_no = ANY (ARRAY[gone.no])
 )
@@ -61,6 +61,16 @@ impl Statements {
     pub(super) fn new(sql: impl Fn(&str) -> String) -> Self {
         let notify = "SELECT pg_notify($1, '')".to_owned();
         Self { restore: sql(RESTORE), write: sql(WRITE), delete: sql(DELETE), prune: sql(PRUNE), notify }
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("restore", self.restore.clone()),
+            ("write", self.write.clone()),
+            ("delete", self.delete.clone()),
+            ("prune", self.prune.clone()),
+        ]
     }
 }
 
