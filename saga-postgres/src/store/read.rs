@@ -1,0 +1,153 @@
+//! Reading journals and heads.
+
+use saga_core::journal::EncodedRecord;
+use saga_core::store::{Page, Query, RunStatus, RunSummary, StoreError};
+use saga_core::{ExclusiveKey, RunId, SagaName, Seq};
+
+use super::PostgresStore;
+use super::rows::{self, SUMMARY, big, status_number};
+
+/// How many rows of a journal are asked for at once.
+const PAGE: usize = 1024;
+
+/// At least one row, with nulls, for a run that is there.
+const READ: &str = "
+SELECT j.seq, j.records
+FROM {schema}.runs AS r LEFT JOIN LATERAL (
+    SELECT j.seq, j.records FROM {schema}.journal AS j
+    WHERE j.run_no = r.no AND j.seq > $2 ORDER BY j.seq LIMIT $3
+) AS j ON true
+WHERE r.run = $1";
+
+/// The listings, after their columns. Each has the index that gives it in order, so that a page costs what is on it: the
+/// primary key, `runs_by_status`, `runs_by_saga`, `runs_by_key`. Within the second and the third runs are in order for one
+/// status only, so the first ones of each status are merged.
+const ALL: &str = "FROM {schema}.runs AS r WHERE r.run > $2 ORDER BY r.run LIMIT $1";
+
+const OF_STATUS: &str = "
+FROM unnest($3::int2[]) AS wanted (status) CROSS JOIN LATERAL (
+    SELECT * FROM {schema}.runs AS r
+    WHERE r.status = wanted.status AND r.run COLLATE \"POSIX\" > $2
+    ORDER BY r.run COLLATE \"POSIX\" LIMIT $1
+) AS r
+ORDER BY r.run LIMIT $1";
+
+const OF_SAGA: &str = "
+FROM unnest($3::int2[]) AS wanted (status) CROSS JOIN LATERAL (
+    SELECT * FROM {schema}.runs AS r
+    WHERE r.saga = $4 AND r.status + 0 = wanted.status AND r.run COLLATE \"POSIX\" > $2
+    ORDER BY r.run COLLATE \"POSIX\" LIMIT $1
+) AS r
+ORDER BY r.run LIMIT $1";
+
+const OF_KEY: &str = "
+FROM {schema}.runs AS r
+WHERE r.key COLLATE \"POSIX\" = $4 AND r.key <> '' AND r.run COLLATE \"POSIX\" > $2
+    AND coalesce(r.status, 0) = ANY ($3::int2[]) AND ($5::text IS NULL OR r.saga || '' = $5)
+ORDER BY r.run COLLATE \"POSIX\" LIMIT $1";
+
+/// The statements of reading, for one schema.
+#[derive(Debug)]
+pub(super) struct Statements {
+    read: String,
+    get: String,
+    all: String,
+    of_status: String,
+    of_saga: String,
+    of_key: String,
+}
+
+impl Statements {
+    pub(super) fn new(sql: impl Fn(&str) -> String) -> Self {
+        let summaries = |from: &str| sql(&format!("SELECT {SUMMARY} {from}"));
+        Self {
+            read: sql(READ),
+            get: summaries("FROM {schema}.runs AS r WHERE r.run = $1"),
+            all: summaries(ALL),
+            of_status: summaries(OF_STATUS),
+            of_saga: summaries(OF_SAGA),
+            of_key: summaries(OF_KEY),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> Vec<(&'static str, String)> {
+        let Self { read, get, all, of_status, of_saga, of_key } = self;
+        [("read", read), ("get", get), ("all", all), ("of_status", of_status), ("of_saga", of_saga), ("of_key", of_key)]
+            .map(|(name, sql)| (name, sql.clone()))
+            .into()
+    }
+}
+
+impl PostgresStore {
+    pub(super) async fn read_journal(
+        &self,
+        run: &RunId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<EncodedRecord>, StoreError> {
+        let mut records: Vec<EncodedRecord> = Vec::new();
+        let mut after = after;
+        loop {
+            // A row has at least one record.
+            let rows_wanted = (limit - records.len()).clamp(1, PAGE);
+            let most = i64::try_from(rows_wanted).unwrap_or(i64::MAX);
+            let connection = self.database.connection().await?;
+            let rows = connection.query(&self.sql.read.read, &[&run.as_str(), &big(after.0), &most]).await?;
+            drop(connection);
+            if rows.is_empty() {
+                return Err(StoreError::UnknownRun { run: run.clone() });
+            }
+            for row in &rows {
+                let Some(last) = row.get::<_, Option<i64>>(0) else { return Ok(records) };
+                let found = rows::unpack(Seq(rows::number(last)?), row.get(1))?;
+                let wanted = found.into_iter().filter(|record| record.seq > after).take(limit - records.len());
+                records.extend(wanted);
+                after = Seq(rows::number(last)?);
+            }
+            if rows.len() < rows_wanted || records.len() >= limit {
+                return Ok(records);
+            }
+        }
+    }
+
+    pub(super) async fn read_head(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
+        let connection = self.database.connection().await?;
+        let row = connection.query_opt(&self.sql.read.get, &[&run.as_str()]).await?;
+        row.as_ref().map(rows::summary).transpose()
+    }
+
+    pub(super) async fn read_holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
+        let connection = self.database.connection().await?;
+        let keys = [key.as_str()];
+        let row = connection.query_opt(&self.sql.append.holders, &[&&keys[..]]).await?;
+        row.map(|row| rows::run(row.get(1))).transpose()
+    }
+
+    pub(super) async fn list_page(&self, query: &Query) -> Result<Page, StoreError> {
+        let limit = query.limit.max(1);
+        let one_more = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+        // No id sorts before the empty text.
+        let after = query.after.as_ref().map_or("", RunId::as_str);
+        let saga = query.saga.as_ref().map(SagaName::as_str);
+        let key = query.key.as_ref().map(ExclusiveKey::as_str);
+        let wanted = if query.statuses.is_empty() { &RunStatus::ALL[..] } else { &query.statuses };
+        let mut statuses: Vec<i16> = wanted.iter().copied().map(status_number).collect();
+        statuses.sort_unstable();
+        statuses.dedup();
+
+        let sql = &self.sql.read;
+        let connection = self.database.connection().await?;
+        let rows = match (key, saga) {
+            (Some(key), saga) => connection.query(&sql.of_key, &[&one_more, &after, &statuses, &key, &saga]).await?,
+            (None, Some(saga)) => connection.query(&sql.of_saga, &[&one_more, &after, &statuses, &saga]).await?,
+            (None, None) if statuses.len() < RunStatus::ALL.len() => {
+                connection.query(&sql.of_status, &[&one_more, &after, &statuses]).await?
+            }
+            (None, None) => connection.query(&sql.all, &[&one_more, &after]).await?,
+        };
+        let runs = rows.iter().take(limit).map(rows::summary).collect::<Result<Vec<_>, _>>()?;
+        let next = if rows.len() > limit { runs.last().map(|last| last.run.clone()) } else { None };
+        Ok(Page { runs, next })
+    }
+}
