@@ -1,45 +1,27 @@
-//! Workloads for the benchmarks, which are the `*.rs` files beside this folder: `cargo bench -p saga-benches`.
+//! What the benchmarks are made of.
+//!
+//! Two kinds of them: the criterion benches of single parts are the `*.rs` files beside this folder
+//! (`cargo bench -p saga-benches`); the command `saga-bench` runs whole workloads, and measures the limit that the disk
+//! sets in the same run. `docs/performance.md` says how to read what it prints.
 //!
 //! Figures are compared in one run, as ratios: machines are noisy.
+//!
+//! - [`workload`]: the sagas;
+//! - [`stores`]: where their journals are kept, with [`tap`] to see what they write;
+//! - [`measure`]: a closed loop of clients, and what it takes;
+//! - [`limit`]: a plain file, to hold the durable stores against;
+//! - [`row`]: one measurement, from all of these;
+//! - [`report`]: what is printed.
 
-use futures::future::join_all;
-use saga_core::{Coordinator, Ctx, Saga, StepError, Undo};
+pub mod limit;
+pub mod measure;
+pub mod report;
+pub mod row;
+pub mod stores;
+pub mod tap;
+pub mod workload;
 
-/// The steps work with nothing.
-pub struct Nothing;
+pub use workload::{Nothing, chain, run_many};
 
-async fn act(_: Ctx<Nothing>, n: u64) -> Result<u64, StepError> {
-    Ok(n + 1)
-}
-
-async fn undo(_: Ctx<Nothing>, _: Undo<u64, u64>) -> Result<(), StepError> {
-    Ok(())
-}
-
-/// A linear saga of compensable steps that do nothing.
-///
-/// # Panics
-///
-/// If `steps` is 0.
-#[must_use]
-pub fn chain(steps: usize) -> Saga<Nothing, u64, u64> {
-    let mut saga = Saga::<Nothing, u64>::builder(format!("chain-{steps}"), 1);
-    let mut last = saga.input();
-    for step in 0..steps {
-        last = saga.step(format!("step-{step}"), last, act).compensate(undo);
-    }
-    saga.build(last).expect("a chain is a saga")
-}
-
-/// Runs a saga `runs` times, all at once, and waits for all of them.
-///
-/// # Panics
-///
-/// If a run does not complete.
-pub async fn run_many(coordinator: &Coordinator<Nothing>, saga: &Saga<Nothing, u64, u64>, runs: usize) {
-    let runs = (0..runs).map(async |n| {
-        let run = coordinator.start(saga, n as u64).await.expect("it starts");
-        assert!(run.outcome().await.expect("it has an outcome").is_completed());
-    });
-    join_all(runs).await;
-}
+/// Why a benchmark has no result.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,202 @@
+//! One measurement: a workload on a store, from so many clients, and beside it the limit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga_core::{Coordinator, Shutdown};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use crate::limit::{Load, plain_file};
+use crate::measure::{Figures, Stop, closed_loop, peak_memory};
+use crate::stores::{Place, StoreKind};
+use crate::tap::{Tap, Writes};
+use crate::workload::{Nothing, Workload};
+
+/// What to measure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The sagas.
+    pub workload: Workload,
+    /// Where their journals are kept.
+    pub store: StoreKind,
+    /// How many sagas are under way at the same time.
+    pub clients: usize,
+    /// When to stop.
+    pub stop: Stop,
+    /// For how long sagas are run before anything is measured.
+    pub warm_up: Duration,
+    /// When to stop measuring the limit; it is not measured if `None`.
+    pub limit: Option<Stop>,
+    /// The directory in which files are made.
+    pub directory: PathBuf,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The sagas.
+    pub workload: Workload,
+    /// Where their journals were kept.
+    pub store: StoreKind,
+    /// When that store acknowledges.
+    pub durability: String,
+    /// How many sagas were under way at the same time.
+    pub clients: usize,
+    /// How many sagas were run.
+    pub sagas: u64,
+    /// From the first start to the last end.
+    pub seconds: f64,
+    /// Sagas per second.
+    pub sagas_per_second: f64,
+    /// From start to known end: the median, in microseconds.
+    pub p50_micros: f64,
+    /// From start to known end: what 99 of 100 sagas did not exceed, in microseconds.
+    pub p99_micros: f64,
+    /// CPU time of the process for one saga, in microseconds. That of a database server is not in it.
+    pub cpu_micros_per_saga: f64,
+    /// The most memory that the process of this row had in use, in bytes, with all that its ended sagas left.
+    pub peak_memory_bytes: Option<u64>,
+    /// Appends of one saga.
+    pub appends_per_saga: f64,
+    /// Bytes of the journal of one saga, as they were handed to the store.
+    pub journal_bytes_per_saga: f64,
+    /// Appends that were written with one call to the store, on average.
+    pub appends_per_group: f64,
+    /// By how much the store's files grew for one saga, in bytes, if it has files.
+    pub disk_bytes_per_saga: Option<f64>,
+    /// The same bytes in as many appends by as many clients to a plain file, with one `fdatasync` for each group: sagas
+    /// per second. Only beside durable stores.
+    pub limit_sagas_per_second: Option<f64>,
+}
+
+impl Row {
+    /// How much of the limit was reached, of 1.
+    #[must_use]
+    pub fn share_of_limit(&self) -> Option<f64> {
+        self.limit_sagas_per_second.map(|limit| self.sagas_per_second / limit)
+    }
+}
+
+/// Measures one row. The memory is that of the process: let each row have one of its own.
+///
+/// # Errors
+///
+/// What a store or a saga fails with, or that a saga did not end as it has to.
+pub async fn measure(spec: &Spec) -> Result<Row, Failure> {
+    let directory = tempfile::Builder::new().prefix("saga-bench-").tempdir_in(&spec.directory)?;
+    let opened = spec.store.open(Place { directory: directory.path() }).await?;
+    let tap = Tap::new(Arc::clone(&opened.store));
+    let written = tap.written();
+    let saga = spec.workload.saga();
+    let coordinator = Coordinator::builder(tap, Nothing).register(&saga).start().await?;
+    let workload = spec.workload;
+    let run = {
+        let coordinator = coordinator.clone();
+        move |number| {
+            let (coordinator, saga) = (coordinator.clone(), saga.clone());
+            async move {
+                let outcome = coordinator.start(&saga, number).await?.outcome().await?;
+                workload.check(number, &outcome)
+            }
+        }
+    };
+
+    if !spec.warm_up.is_zero() {
+        closed_loop(spec.clients, Stop::After(spec.warm_up), run.clone()).await?;
+    }
+    let (before, disk_before) = (written.now(), opened.disk_bytes()?);
+    let figures = closed_loop(spec.clients, spec.stop, run).await?;
+    let (writes, disk_after) = (written.now().since(before), opened.disk_bytes()?);
+    let peak_memory_bytes = peak_memory();
+    coordinator.shutdown(Shutdown::Drain).await?;
+
+    let limit = match spec.limit {
+        Some(stop) if spec.store.is_durable() => {
+            let load = load(writes, figures.sagas());
+            Some(plain_file(directory.path(), load, spec.clients, stop).await?.throughput())
+        }
+        _ => None,
+    };
+    let grown = disk_before.zip(disk_after).map(|(before, after)| after.saturating_sub(before));
+    Ok(row(spec, &figures, writes, peak_memory_bytes, grown, limit))
+}
+
+/// What one saga wrote, on average.
+fn load(writes: Writes, sagas: u64) -> Load {
+    let appends = (writes.appends as f64 / sagas as f64).round().max(1.0) as u64;
+    Load { appends, bytes: usize::try_from(writes.bytes / sagas / appends).unwrap_or(usize::MAX) }
+}
+
+fn row(
+    spec: &Spec,
+    figures: &Figures,
+    writes: Writes,
+    peak_memory_bytes: Option<u64>,
+    grown: Option<u64>,
+    limit_sagas_per_second: Option<f64>,
+) -> Row {
+    let sagas = figures.sagas();
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let per_saga = |count: u64| count as f64 / sagas as f64;
+    Row {
+        workload: spec.workload,
+        store: spec.store,
+        durability: spec.store.durability().to_owned(),
+        clients: spec.clients,
+        sagas,
+        seconds: figures.elapsed.as_secs_f64(),
+        sagas_per_second: figures.throughput(),
+        p50_micros: micros(figures.percentile(50)),
+        p99_micros: micros(figures.percentile(99)),
+        cpu_micros_per_saga: micros(figures.cpu) / sagas as f64,
+        peak_memory_bytes,
+        appends_per_saga: per_saga(writes.appends),
+        journal_bytes_per_saga: per_saga(writes.bytes),
+        appends_per_group: writes.appends as f64 / writes.groups.max(1) as f64,
+        disk_bytes_per_saga: grown.map(per_saga),
+        limit_sagas_per_second,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_linear_saga_of_n_steps_costs_n_and_one_appends() {
+        let directory = tempfile::tempdir().unwrap();
+        let spec = Spec {
+            workload: Workload::Linear5,
+            store: StoreKind::Sled,
+            clients: 2,
+            stop: Stop::Sagas(6),
+            warm_up: Duration::ZERO,
+            limit: Some(Stop::Sagas(6)),
+            directory: directory.path().to_owned(),
+        };
+        let row = measure(&spec).await.unwrap();
+        assert_eq!(row.sagas, 6);
+        assert!((row.appends_per_saga - 6.0).abs() < 1e-9, "{row:?}");
+        assert!(row.journal_bytes_per_saga > 500.0, "{row:?}");
+        assert!(row.limit_sagas_per_second.is_some() && row.disk_bytes_per_saga.is_some(), "{row:?}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "all files are gone");
+    }
+
+    #[tokio::test]
+    async fn memory_has_no_limit_set_by_a_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let spec = Spec {
+            workload: Workload::Undone,
+            store: StoreKind::Memory,
+            clients: 1,
+            stop: Stop::Sagas(1),
+            warm_up: Duration::ZERO,
+            limit: Some(Stop::Sagas(1)),
+            directory: directory.path().to_owned(),
+        };
+        let row = measure(&spec).await.unwrap();
+        assert_eq!((row.limit_sagas_per_second, row.disk_bytes_per_saga), (None, None));
+    }
+}

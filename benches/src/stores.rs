@@ -1,0 +1,129 @@
+//! The stores that are measured.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use saga_core::store::{MemoryStore, SledStore, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+/// Which store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// In memory: what the runs themselves cost. Nothing is durable
+    Memory,
+    /// Embedded, on this disk
+    Sled,
+}
+
+/// Where stores are to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// A directory of their own on the disk that is measured.
+    pub directory: &'a Path,
+}
+
+/// A store that is open.
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Where it keeps its files.
+    files: Option<PathBuf>,
+}
+
+impl StoreKind {
+    /// Every store.
+    pub const ALL: [Self; 2] = [Self::Memory, Self::Sled];
+
+    /// The name that it has on the command line and in what is printed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sled => "sled",
+        }
+    }
+
+    /// Whether what it holds survives power loss, so that the disk limits it.
+    #[must_use]
+    pub fn is_durable(self) -> bool {
+        match self {
+            Self::Memory => false,
+            Self::Sled => true,
+        }
+    }
+
+    /// When it acknowledges, for people.
+    #[must_use]
+    pub fn durability(self) -> &'static str {
+        match self {
+            Self::Memory => "none",
+            Self::Sled => "fdatasync before each answer",
+        }
+    }
+
+    /// Opens an empty store.
+    ///
+    /// # Errors
+    ///
+    /// What opening it fails with.
+    pub async fn open(self, place: Place<'_>) -> Result<Opened, Failure> {
+        match self {
+            Self::Memory => Ok(Opened { store: Arc::new(MemoryStore::new()), files: None }),
+            Self::Sled => {
+                let files = place.directory.join("sled");
+                Ok(Opened { store: Arc::new(SledStore::open(&files)?), files: Some(files) })
+            }
+        }
+    }
+}
+
+impl Opened {
+    /// How much of the disk the store takes, in bytes, if it is known.
+    ///
+    /// # Errors
+    ///
+    /// What the file system fails with.
+    pub fn disk_bytes(&self) -> std::io::Result<Option<u64>> {
+        self.files.as_deref().map(allocated).transpose()
+    }
+}
+
+/// What is allocated for the files of a directory, in bytes. Holes are not counted.
+fn allocated(directory: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            // The store works meanwhile, and may have removed it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        bytes += if metadata.is_dir() { allocated(&entry.path())? } else { metadata.blocks() * 512 };
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_allocated_is_counted_in_all_folders() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("folder")).unwrap();
+        let empty = allocated(directory.path()).unwrap();
+        for file in ["one", "folder/two"] {
+            let path = directory.path().join(file);
+            std::fs::write(&path, vec![1; 100_000]).unwrap();
+            // Some file systems allocate when they write back.
+            std::fs::File::open(&path).unwrap().sync_all().unwrap();
+        }
+        assert!(allocated(directory.path()).unwrap() - empty >= 100_000);
+    }
+}
