@@ -25,6 +25,28 @@ pub struct Load {
     pub bytes: usize,
 }
 
+/// Whether a directory is on a file system that is kept in memory: there is no disk to wait for, and no figure of
+/// anything durable means anything. Always `false` where the system does not say.
+#[must_use]
+pub fn is_in_memory(directory: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const TMPFS: u64 = 0x0102_1994;
+        const RAMFS: u64 = 0x8584_58f6;
+        rustix::fs::statfs(directory).is_ok_and(|file_system| {
+            // Its type differs between architectures.
+            #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
+            let kind = file_system.f_type as u64 & 0xffff_ffff;
+            kind == TMPFS || kind == RAMFS
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = directory;
+        false
+    }
+}
+
 struct Request {
     bytes: usize,
     written: oneshot::Sender<std::io::Result<()>>,
@@ -95,6 +117,17 @@ mod tests {
             answer.await.unwrap().unwrap();
         }
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 60);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_system_in_memory_is_known_for_one() {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        if let Some(mount) = mounts.find(|mount| mount[2] == "tmpfs" && !mount[1].contains('\\')) {
+            assert!(is_in_memory(Path::new(mount[1])), "{mount:?}");
+        }
+        assert!(!is_in_memory(Path::new("/proc")));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 use saga_benches::Failure;
+use saga_benches::limit::is_in_memory;
 use saga_benches::measure::Stop;
 use saga_benches::report::{Report, number};
 use saga_benches::row::{Row, Spec, measure};
@@ -98,6 +99,12 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         eprintln!("saga-bench: this build is not optimized, its figures mean nothing; use --release");
     }
     let specs = specs(cli)?;
+    if let Some(spec) = specs.iter().find(|spec| spec.store.is_durable() && is_in_memory(&spec.directory)) {
+        eprintln!(
+            "saga-bench: {} is kept in memory, figures of durable stores mean nothing there; use --directory",
+            spec.directory.display()
+        );
+    }
     let mut rows = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
         eprint!(
