@@ -1,0 +1,89 @@
+//! What a peer has to do.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use saga_benches::Failure;
+
+use crate::server::Server;
+use crate::{dbos, ours, steno};
+
+/// How many steps the saga has.
+pub const STEPS: u64 = 5;
+
+/// What a peer promises to be left of a saga after a power loss. Only peers of one kind are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Every step that was answered.
+    Durable,
+    /// Nothing.
+    InMemory,
+}
+
+/// What there is to work with.
+pub struct Ground<'a> {
+    /// An empty directory on the disk that is measured.
+    pub directory: &'a Path,
+    /// A PostgreSQL server, if this machine has one.
+    pub server: Option<&'a Server>,
+}
+
+/// A library that runs sagas.
+#[async_trait]
+pub trait Peer: Send + Sync {
+    /// Its name and release, with what was set otherwise than by default.
+    fn name(&self) -> String;
+
+    /// Whether it is ours.
+    fn is_ours(&self) -> bool {
+        false
+    }
+
+    /// What it promises.
+    fn kind(&self) -> Kind;
+
+    /// By what it keeps that promise, for people.
+    fn durability(&self) -> String;
+
+    /// Whether it needs a PostgreSQL server.
+    fn needs_server(&self) -> bool {
+        false
+    }
+
+    /// Starts it, with nothing left of before.
+    ///
+    /// # Errors
+    ///
+    /// What it fails with.
+    async fn start(&self, ground: &Ground<'_>) -> Result<Box<dyn Engine>, Failure>;
+}
+
+/// A peer at work.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Runs one saga to its end, and gives its output: the input and [`STEPS`].
+    ///
+    /// # Errors
+    ///
+    /// What it fails with.
+    async fn saga(&self, input: u64) -> Result<u64, Failure>;
+
+    /// Ends in good order.
+    ///
+    /// # Errors
+    ///
+    /// What it fails with.
+    async fn stop(&self) -> Result<(), Failure>;
+}
+
+/// Every peer, ours among them.
+#[must_use]
+pub fn all(dbos_connections: &[u32]) -> Vec<Box<dyn Peer>> {
+    let mut peers: Vec<Box<dyn Peer>> =
+        vec![Box::new(ours::Ours::Sled), Box::new(ours::Ours::Memory), Box::new(steno::Steno)];
+    for &connections in dbos_connections {
+        peers.push(Box::new(dbos::Dbos { connections }));
+    }
+    peers
+}
