@@ -10,9 +10,11 @@
 //! - [`stores`]: where their journals are kept, with [`tap`] to see what they write;
 //! - [`measure`]: a closed loop of clients, and what it takes;
 //! - [`limit`]: a plain file, to hold the durable stores against;
+//! - [`crew`]: who drives the sagas, this process or workers beside it;
 //! - [`row`]: one measurement, from all of these;
 //! - [`report`]: what is printed.
 
+pub mod crew;
 pub mod limit;
 pub mod measure;
 pub mod report;

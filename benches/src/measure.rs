@@ -31,7 +31,39 @@ pub struct Figures {
     latencies: Vec<Duration>,
 }
 
+impl Stop {
+    /// The same in so many parts, as even as it goes, each of which runs something.
+    #[must_use]
+    pub fn parts(self, parts: u32) -> Vec<Self> {
+        match self {
+            Self::After(time) => (0..parts).map(|_| Self::After(time / parts)).collect(),
+            Self::Sagas(sagas) => {
+                let (even, rest) = (sagas / u64::from(parts), sagas % u64::from(parts));
+                let sizes = (0..u64::from(parts)).map(|part| even + u64::from(part < rest));
+                sizes.filter(|size| *size > 0).map(Self::Sagas).collect()
+            }
+        }
+    }
+}
+
 impl Figures {
+    /// All of these as one.
+    ///
+    /// # Errors
+    ///
+    /// That there are none.
+    pub fn sum(parts: impl IntoIterator<Item = Self>) -> Result<Self, Failure> {
+        let mut parts = parts.into_iter();
+        let mut sum = parts.next().ok_or("nothing was measured")?;
+        for part in parts {
+            sum.elapsed += part.elapsed;
+            sum.cpu += part.cpu;
+            sum.latencies.extend(part.latencies);
+        }
+        sum.latencies.sort_unstable();
+        Ok(sum)
+    }
+
     /// How many sagas were run.
     #[must_use]
     pub fn sagas(&self) -> u64 {
@@ -169,6 +201,22 @@ mod tests {
         assert!((figures.throughput() - 100.0).abs() < 1e-9);
         let one = Figures { latencies: vec![Duration::from_millis(7)], ..figures };
         assert_eq!((one.percentile(1), one.percentile(99)), (Duration::from_millis(7), Duration::from_millis(7)));
+    }
+
+    #[test]
+    fn parts_make_the_whole() {
+        assert_eq!(Stop::Sagas(7).parts(3), [3, 2, 2].map(Stop::Sagas));
+        assert_eq!(Stop::Sagas(1).parts(3), [Stop::Sagas(1)]);
+        assert_eq!(Stop::After(Duration::from_secs(3)).parts(3), [Stop::After(Duration::from_secs(1)); 3]);
+        let part = |millis| Figures {
+            elapsed: Duration::from_secs(1),
+            cpu: Duration::from_millis(10),
+            latencies: vec![Duration::from_millis(millis)],
+        };
+        let sum = Figures::sum([part(3), part(1), part(2)]).unwrap();
+        assert_eq!((sum.sagas(), sum.elapsed, sum.cpu), (3, Duration::from_secs(3), Duration::from_millis(30)));
+        assert_eq!((sum.percentile(1), sum.percentile(100)), (Duration::from_millis(1), Duration::from_millis(3)));
+        assert!(Figures::sum([]).is_err());
     }
 
     #[test]

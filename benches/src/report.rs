@@ -36,6 +36,7 @@ impl Report {
         let headings = [
             "workload",
             "store",
+            "workers",
             "clients",
             "sagas/s",
             "p50",
@@ -50,6 +51,7 @@ impl Report {
             vec![
                 row.workload.name().to_owned(),
                 row.store.name().to_owned(),
+                if row.workers == 0 { "-".to_owned() } else { row.workers.to_string() },
                 row.clients.to_string(),
                 number(row.sagas_per_second),
                 time(row.p50_micros),
@@ -157,6 +159,7 @@ mod tests {
             workload: Workload::Linear5,
             store: StoreKind::Sled,
             durability: "fdatasync".to_owned(),
+            workers: 0,
             clients: 16,
             sagas: 100,
             seconds: 0.5,

@@ -1,18 +1,20 @@
 //! One measurement: a workload on a store, from so many clients, and beside it the limit.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::{Coordinator, Shutdown};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
+use crate::crew::{Crew, Usage, WorkerSpec};
 use crate::limit::{Load, plain_file};
-use crate::measure::{Figures, Stop, closed_loop, peak_memory};
+use crate::measure::{Figures, Stop, closed_loop};
 use crate::stores::{Place, StoreKind};
-use crate::tap::{Tap, Writes};
-use crate::workload::{Nothing, Workload};
+use crate::tap::Writes;
+use crate::workload::Workload;
+
+/// In so many turns a row and its limit are measured.
+const TURNS: u32 = 3;
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,8 @@ pub struct Spec {
     pub workload: Workload,
     /// Where their journals are kept.
     pub store: StoreKind,
+    /// How many processes drive them, beside the one that starts them; 0: that one drives what it starts.
+    pub workers: usize,
     /// How many sagas are under way at the same time.
     pub clients: usize,
     /// When to stop.
@@ -40,6 +44,8 @@ pub struct Row {
     pub workload: Workload,
     /// Where their journals were kept.
     pub store: StoreKind,
+    /// How many processes drove them, beside the one that started them; 0: that one drove what it started.
+    pub workers: usize,
     /// When that store acknowledges.
     pub durability: String,
     /// How many sagas were under way at the same time.
@@ -54,9 +60,10 @@ pub struct Row {
     pub p50_micros: f64,
     /// From start to known end: what 99 of 100 sagas did not exceed, in microseconds.
     pub p99_micros: f64,
-    /// CPU time of the process for one saga, in microseconds. That of a database server is not in it.
+    /// CPU time of the process and its workers for one saga, in microseconds. That of a database server is not in it.
     pub cpu_micros_per_saga: f64,
-    /// The most memory that the process of this row had in use, in bytes, with all that its ended sagas left.
+    /// The most memory that the process of this row had in use, with all that its ended sagas left, and its workers', in
+    /// bytes.
     pub peak_memory_bytes: Option<u64>,
     /// Appends of one saga.
     pub appends_per_saga: f64,
@@ -81,46 +88,59 @@ impl Row {
 
 /// Measures one row. The memory is that of the process: let each row have one of its own.
 ///
+/// The row and its limit are measured in turns, so that what else the machine does meanwhile hits both.
+///
 /// # Errors
 ///
 /// What a store or a saga fails with, or that a saga did not end as it has to.
 pub async fn measure(spec: &Spec) -> Result<Row, Failure> {
     let directory = tempfile::Builder::new().prefix("saga-bench-").tempdir_in(&spec.directory)?;
-    let opened = spec.store.open(Place { directory: directory.path() }).await?;
-    let tap = Tap::new(Arc::clone(&opened.store));
-    let written = tap.written();
+    let place = Place { directory: directory.path().to_owned() };
+    let opened = spec.store.open(&place).await?;
     let saga = spec.workload.saga();
-    let coordinator = Coordinator::builder(tap, Nothing).register(&saga).start().await?;
-    let workload = spec.workload;
-    let run = {
-        let coordinator = coordinator.clone();
-        move |number| {
-            let (coordinator, saga) = (coordinator.clone(), saga.clone());
-            async move {
-                let outcome = coordinator.start(&saga, number).await?.outcome().await?;
-                workload.check(number, &outcome)
-            }
+    let mut crew = if spec.workers == 0 {
+        Crew::alone(&opened, &saga).await?
+    } else {
+        let worker = WorkerSpec { workload: spec.workload, store: spec.store, place };
+        Crew::with_workers(&opened, &saga, &worker, spec.workers).await?
+    };
+    let (client, workload) = (crew.client().clone(), spec.workload);
+    let run = move |number| {
+        let (client, saga) = (client.clone(), saga.clone());
+        async move {
+            let outcome = client.start(&saga, number).await?.outcome().await?;
+            workload.check(number, &outcome)
         }
     };
 
     if !spec.warm_up.is_zero() {
         closed_loop(spec.clients, Stop::After(spec.warm_up), run.clone()).await?;
     }
-    let (before, disk_before) = (written.now(), opened.disk_bytes()?);
-    let figures = closed_loop(spec.clients, spec.stop, run).await?;
-    let (writes, disk_after) = (written.now().since(before), opened.disk_bytes()?);
-    let peak_memory_bytes = peak_memory();
-    coordinator.shutdown(Shutdown::Drain).await?;
-
-    let limit = match spec.limit {
-        Some(stop) if spec.store.is_durable() => {
-            let load = load(writes, figures.sagas());
-            Some(plain_file(directory.path(), load, spec.clients, stop).await?.throughput())
+    let disk_before = opened.disk_bytes()?;
+    let mut limits = spec.limit.filter(|_| spec.store.is_durable()).map(|stop| stop.parts(TURNS)).into_iter().flatten();
+    let (mut turns, mut limit_turns, mut used) = (Vec::new(), Vec::new(), Usage::default());
+    for stop in spec.stop.parts(TURNS) {
+        let before = crew.usage().await?;
+        let turn = closed_loop(spec.clients, stop, run.clone()).await?;
+        let usage = crew.usage().await?.since(before);
+        if let Some(stop) = limits.next() {
+            let load = load(usage.writes, turn.sagas());
+            limit_turns.push(plain_file(directory.path(), load, spec.clients, stop).await?);
         }
-        _ => None,
-    };
-    let grown = disk_before.zip(disk_after).map(|(before, after)| after.saturating_sub(before));
-    Ok(row(spec, &figures, writes, peak_memory_bytes, grown, limit))
+        used.cpu += usage.cpu;
+        used.writes += usage.writes;
+        used.peak_memory = usage.peak_memory;
+        turns.push(turn);
+        let elapsed: Duration = turns.iter().map(|turn| turn.elapsed).sum();
+        // With thousands of clients one wave of sagas may take longer than all turns should.
+        if matches!(spec.stop, Stop::After(time) if elapsed >= time) {
+            break;
+        }
+    }
+    let grown = disk_before.zip(opened.disk_bytes()?).map(|(before, after)| after.saturating_sub(before));
+    crew.stop().await?;
+    let limit = if limit_turns.is_empty() { None } else { Some(Figures::sum(limit_turns)?.throughput()) };
+    Ok(row(spec, &Figures::sum(turns)?, used, grown, limit))
 }
 
 /// What one saga wrote, on average.
@@ -129,20 +149,14 @@ fn load(writes: Writes, sagas: u64) -> Load {
     Load { appends, bytes: usize::try_from(writes.bytes / sagas / appends).unwrap_or(usize::MAX) }
 }
 
-fn row(
-    spec: &Spec,
-    figures: &Figures,
-    writes: Writes,
-    peak_memory_bytes: Option<u64>,
-    grown: Option<u64>,
-    limit_sagas_per_second: Option<f64>,
-) -> Row {
+fn row(spec: &Spec, figures: &Figures, used: Usage, grown: Option<u64>, limit_sagas_per_second: Option<f64>) -> Row {
     let sagas = figures.sagas();
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let per_saga = |count: u64| count as f64 / sagas as f64;
     Row {
         workload: spec.workload,
         store: spec.store,
+        workers: spec.workers,
         durability: spec.store.durability().to_owned(),
         clients: spec.clients,
         sagas,
@@ -150,11 +164,11 @@ fn row(
         sagas_per_second: figures.throughput(),
         p50_micros: micros(figures.percentile(50)),
         p99_micros: micros(figures.percentile(99)),
-        cpu_micros_per_saga: micros(figures.cpu) / sagas as f64,
-        peak_memory_bytes,
-        appends_per_saga: per_saga(writes.appends),
-        journal_bytes_per_saga: per_saga(writes.bytes),
-        appends_per_group: writes.appends as f64 / writes.groups.max(1) as f64,
+        cpu_micros_per_saga: micros(used.cpu) / sagas as f64,
+        peak_memory_bytes: used.peak_memory,
+        appends_per_saga: per_saga(used.writes.appends),
+        journal_bytes_per_saga: per_saga(used.writes.bytes),
+        appends_per_group: used.writes.appends as f64 / used.writes.groups.max(1) as f64,
         disk_bytes_per_saga: grown.map(per_saga),
         limit_sagas_per_second,
     }
@@ -170,6 +184,7 @@ mod tests {
         let spec = Spec {
             workload: Workload::Linear5,
             store: StoreKind::Sled,
+            workers: 0,
             clients: 2,
             stop: Stop::Sagas(6),
             warm_up: Duration::ZERO,
@@ -190,6 +205,7 @@ mod tests {
         let spec = Spec {
             workload: Workload::Undone,
             store: StoreKind::Memory,
+            workers: 0,
             clients: 1,
             stop: Stop::Sagas(1),
             warm_up: Duration::ZERO,

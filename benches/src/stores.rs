@@ -21,10 +21,10 @@ pub enum StoreKind {
 }
 
 /// Where stores are to be.
-#[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
     /// A directory of their own on the disk that is measured.
-    pub directory: &'a Path,
+    pub directory: PathBuf,
 }
 
 /// A store that is open.
@@ -57,6 +57,14 @@ impl StoreKind {
         }
     }
 
+    /// Whether several processes can have it open.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::Memory | Self::Sled => false,
+        }
+    }
+
     /// When it acknowledges, for people.
     #[must_use]
     pub fn durability(self) -> &'static str {
@@ -66,12 +74,12 @@ impl StoreKind {
         }
     }
 
-    /// Opens an empty store.
+    /// Opens the store at this place.
     ///
     /// # Errors
     ///
     /// What opening it fails with.
-    pub async fn open(self, place: Place<'_>) -> Result<Opened, Failure> {
+    pub async fn open(self, place: &Place) -> Result<Opened, Failure> {
         match self {
             Self::Memory => Ok(Opened { store: Arc::new(MemoryStore::new()), files: None }),
             Self::Sled => {

@@ -9,6 +9,7 @@ use saga_core::store::{
     Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
 };
 use saga_core::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId, async_trait};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 /// What was written so far.
@@ -20,7 +21,7 @@ pub struct Written {
 }
 
 /// What was written up to some moment, or between two of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writes {
     /// Calls to the store: group commits.
     pub groups: u64,
@@ -46,6 +47,14 @@ impl Written {
         self.groups.fetch_add(1, Ordering::Relaxed);
         self.appends.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl std::ops::AddAssign for Writes {
+    fn add_assign(&mut self, more: Self) {
+        self.groups += more.groups;
+        self.appends += more.appends;
+        self.bytes += more.bytes;
     }
 }
 

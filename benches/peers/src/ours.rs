@@ -44,7 +44,7 @@ impl Peer for Ours {
     }
 
     async fn start(&self, ground: &Ground<'_>) -> Result<Box<dyn Engine>, Failure> {
-        let opened = self.store().open(Place { directory: ground.directory }).await?;
+        let opened = self.store().open(&Place { directory: ground.directory.to_owned() }).await?;
         let saga = chain(usize::try_from(STEPS)?);
         let coordinator =
             Coordinator::builder_shared(opened.store, std::sync::Arc::new(Nothing)).register(&saga).start().await?;

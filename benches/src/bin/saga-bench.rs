@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 use saga_benches::Failure;
+use saga_benches::crew::work;
 use saga_benches::limit::is_in_memory;
 use saga_benches::measure::Stop;
 use saga_benches::report::{Report, number};
@@ -20,11 +21,12 @@ the other, each when its last one has ended. The columns:
 
   sagas/s    sagas over the time from the first start to the last end
   p50, p99   from a saga's start to its known end
-  CPU/saga   CPU time of the process, clients included
-  memory     the most that the process had in use, all ended sagas included
+  workers    the processes that drive the sagas, if not the one that starts them
+  CPU/saga   CPU time of the process, clients included, and of its workers
+  memory     the most that these had in use, all ended sagas included
   disk/saga  by how much the store's files grew
   limit      the same bytes, in as many appends by as many clients, to a plain
-             file with one fdatasync for each group, right after the row
+             file with one fdatasync for each group, in turns with the row
   of limit   sagas/s as a share of it: compare this between machines
 
 Examples:
@@ -48,6 +50,10 @@ struct Cli {
     /// How many sagas are under way at the same time
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 16, 64, 256, 4096])]
     clients: Vec<usize>,
+
+    /// How many processes drive the sagas; 0: the one that starts them. Other numbers are for shared stores only
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [0])]
+    workers: Vec<usize>,
 
     /// For how long a row starts sagas
     #[arg(long, value_name = "S", default_value_t = 3.0)]
@@ -76,6 +82,10 @@ struct Cli {
     /// Measure this one row, and print it as JSON.
     #[arg(long, hide = true, value_name = "JSON")]
     row: Option<String>,
+
+    /// Drive sagas that another process starts.
+    #[arg(long, hide = true, value_name = "JSON")]
+    worker: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -95,6 +105,9 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         let row = measure(&serde_json::from_str(row)?).await?;
         return print(&serde_json::to_string(&row)?);
     }
+    if let Some(worker) = &cli.worker {
+        return work(&serde_json::from_str(worker)?).await;
+    }
     if cfg!(debug_assertions) {
         eprintln!("saga-bench: this build is not optimized, its figures mean nothing; use --release");
     }
@@ -108,12 +121,16 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
         eprint!(
-            "[{}/{}] {} on {}, {} clients: ",
+            "[{}/{}] {} on {}, {} clients{}: ",
             index + 1,
             specs.len(),
             spec.workload.name(),
             spec.store.name(),
-            spec.clients
+            spec.clients,
+            match spec.workers {
+                0 => String::new(),
+                workers => format!(", workers: {workers}"),
+            }
         );
         let row = measure_apart(spec).await?;
         eprintln!("{} sagas/s", number(row.sagas_per_second));
@@ -140,9 +157,11 @@ fn specs(cli: &Cli) -> Result<Vec<Spec>, Failure> {
     let mut specs = Vec::new();
     for &workload in workloads {
         for &store in stores {
-            for &clients in &cli.clients {
-                let directory = directory.clone();
-                specs.push(Spec { workload, store, clients: clients.max(1), stop, warm_up, limit, directory });
+            for &workers in cli.workers.iter().filter(|workers| **workers == 0 || store.is_shared()) {
+                for &clients in &cli.clients {
+                    let (clients, directory) = (clients.max(1), directory.clone());
+                    specs.push(Spec { workload, store, workers, clients, stop, warm_up, limit, directory });
+                }
             }
         }
     }
