@@ -8,6 +8,7 @@
 //!
 //! - [`workload`]: the sagas;
 //! - [`stores`]: where their journals are kept, with [`tap`] to see what they write;
+//! - [`postgres`]: the server for the one that needs one;
 //! - [`measure`]: a closed loop of clients, and what it takes;
 //! - [`limit`]: a plain file, to hold the durable stores against;
 //! - [`crew`]: who drives the sagas, this process or workers beside it;
@@ -17,6 +18,7 @@
 pub mod crew;
 pub mod limit;
 pub mod measure;
+pub mod postgres;
 pub mod report;
 pub mod row;
 pub mod stores;

@@ -14,6 +14,8 @@ pub struct Report {
     pub cpus: usize,
     /// Whether the build was optimized. Figures of one that was not mean nothing.
     pub optimized: bool,
+    /// What the PostgreSQL server has set, if there is one.
+    pub postgresql: Option<String>,
     /// What was measured.
     pub rows: Vec<Row>,
 }
@@ -21,11 +23,12 @@ pub struct Report {
 impl Report {
     /// A report of this build, on this machine.
     #[must_use]
-    pub fn new(rows: Vec<Row>) -> Self {
+    pub fn new(rows: Vec<Row>, postgresql: Option<String>) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             optimized: !cfg!(debug_assertions),
+            postgresql,
             rows,
         }
     }
@@ -63,7 +66,11 @@ impl Report {
                 or_dash(row.share_of_limit(), |share| format!("{:.0} %", share * 100.0)),
             ]
         });
-        table(&headings, 2, rows)
+        let table = table(&headings, 2, rows);
+        match &self.postgresql {
+            Some(settings) => format!("{table}\n\nPostgreSQL: {settings}"),
+            None => table,
+        }
     }
 
     /// For programs.
@@ -174,7 +181,7 @@ mod tests {
             disk_bytes_per_saga: Some(2000.0),
             limit_sagas_per_second: Some(400.0),
         };
-        let report = Report::new(vec![row]);
+        let report = Report::new(vec![row], None);
         let table = report.table();
         assert!(
             table.lines().nth(1).is_some_and(|line| line.starts_with("linear-5") && line.ends_with("50 %")),

@@ -1,6 +1,5 @@
 //! One measurement: a workload on a store, from so many clients, and beside it the limit.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,8 +32,8 @@ pub struct Spec {
     pub warm_up: Duration,
     /// When to stop measuring the limit; it is not measured if `None`.
     pub limit: Option<Stop>,
-    /// The directory in which files are made.
-    pub directory: PathBuf,
+    /// Where its files are made, each in a directory of its own.
+    pub place: Place,
 }
 
 /// What was measured.
@@ -94,8 +93,8 @@ impl Row {
 ///
 /// What a store or a saga fails with, or that a saga did not end as it has to.
 pub async fn measure(spec: &Spec) -> Result<Row, Failure> {
-    let directory = tempfile::Builder::new().prefix("saga-bench-").tempdir_in(&spec.directory)?;
-    let place = Place { directory: directory.path().to_owned() };
+    let directory = tempfile::Builder::new().prefix("saga-bench-").tempdir_in(&spec.place.directory)?;
+    let place = Place { directory: directory.path().to_owned(), ..spec.place.clone() };
     let opened = spec.store.open(&place).await?;
     let saga = spec.workload.saga();
     let mut crew = if spec.workers == 0 {
@@ -189,7 +188,7 @@ mod tests {
             stop: Stop::Sagas(6),
             warm_up: Duration::ZERO,
             limit: Some(Stop::Sagas(6)),
-            directory: directory.path().to_owned(),
+            place: Place { directory: directory.path().to_owned(), database: None, tables: None },
         };
         let row = measure(&spec).await.unwrap();
         assert_eq!(row.sagas, 6);
@@ -210,7 +209,7 @@ mod tests {
             stop: Stop::Sagas(1),
             warm_up: Duration::ZERO,
             limit: Some(Stop::Sagas(1)),
-            directory: directory.path().to_owned(),
+            place: Place { directory: directory.path().to_owned(), database: None, tables: None },
         };
         let row = measure(&spec).await.unwrap();
         assert_eq!((row.limit_sagas_per_second, row.disk_bytes_per_saga), (None, None));

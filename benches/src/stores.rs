@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use saga_core::store::{MemoryStore, SledStore, Store};
+use saga_postgres::PostgresStore;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -18,6 +19,8 @@ pub enum StoreKind {
     Memory,
     /// Embedded, on this disk
     Sled,
+    /// PostgreSQL, on a server of this run's own unless one is named
+    Postgres,
 }
 
 /// Where stores are to be.
@@ -25,6 +28,10 @@ pub enum StoreKind {
 pub struct Place {
     /// A directory of their own on the disk that is measured.
     pub directory: PathBuf,
+    /// The URL of an empty database, for the store that needs one.
+    pub database: Option<String>,
+    /// Where the server of that database keeps its tables, if that can be looked at.
+    pub tables: Option<PathBuf>,
 }
 
 /// A store that is open.
@@ -37,7 +44,7 @@ pub struct Opened {
 
 impl StoreKind {
     /// Every store.
-    pub const ALL: [Self; 2] = [Self::Memory, Self::Sled];
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Sled, Self::Postgres];
 
     /// The name that it has on the command line and in what is printed.
     #[must_use]
@@ -45,6 +52,7 @@ impl StoreKind {
         match self {
             Self::Memory => "memory",
             Self::Sled => "sled",
+            Self::Postgres => "postgres",
         }
     }
 
@@ -53,7 +61,7 @@ impl StoreKind {
     pub fn is_durable(self) -> bool {
         match self {
             Self::Memory => false,
-            Self::Sled => true,
+            Self::Sled | Self::Postgres => true,
         }
     }
 
@@ -62,6 +70,7 @@ impl StoreKind {
     pub fn is_shared(self) -> bool {
         match self {
             Self::Memory | Self::Sled => false,
+            Self::Postgres => true,
         }
     }
 
@@ -71,6 +80,7 @@ impl StoreKind {
         match self {
             Self::Memory => "none",
             Self::Sled => "fdatasync before each answer",
+            Self::Postgres => "commit of the server before each answer",
         }
     }
 
@@ -85,6 +95,10 @@ impl StoreKind {
             Self::Sled => {
                 let files = place.directory.join("sled");
                 Ok(Opened { store: Arc::new(SledStore::open(&files)?), files: Some(files) })
+            }
+            Self::Postgres => {
+                let url = place.database.as_deref().ok_or("there is no database for PostgreSQL")?;
+                Ok(Opened { store: Arc::new(PostgresStore::connect(url).await?), files: place.tables.clone() })
             }
         }
     }

@@ -8,7 +8,7 @@ use ::dbos::{Config, DBOS, WorkflowRef, step};
 use async_trait::async_trait;
 use saga_benches::Failure;
 
-use crate::peer::{Engine, Ground, Kind, Peer, STEPS};
+use crate::peer::{Engine, Ground, Kind, POSTGRES_DURABILITY, Peer, STEPS};
 
 /// DBOS with so many pooled connections. Its default is 10.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ impl Peer for Dbos {
     }
 
     fn durability(&self) -> String {
-        "PostgreSQL, fsync and synchronous_commit on".to_owned()
+        POSTGRES_DURABILITY.to_owned()
     }
 
     fn needs_server(&self) -> bool {
@@ -40,7 +40,7 @@ impl Peer for Dbos {
         let config = Config {
             max_connections: self.connections,
             app_version: Some("1".to_owned()),
-            ..Config::new("saga-peers", server.new_database().await?)
+            ..Config::new("saga-peers", server.new_database().await)
         };
         let dbos = DBOS::new(config);
         let workflow = dbos.register_workflow("chain", chain)?;

@@ -7,12 +7,10 @@
 //!
 //! - [`peer`]: what a peer has to do;
 //! - [`ours`], [`dbos`], [`steno`]: the peers;
-//! - [`server`]: the PostgreSQL server for those that need one;
 //! - [`contest`]: rounds, medians and ratios.
 
 pub mod contest;
 pub mod dbos;
 pub mod ours;
 pub mod peer;
-pub mod server;
 pub mod steno;

@@ -5,11 +5,13 @@ use saga_benches::stores::{Place, StoreKind};
 use saga_benches::{Failure, Nothing, chain};
 use saga_core::{Coordinator, Outcome, Saga, Shutdown};
 
-use crate::peer::{Engine, Ground, Kind, Peer, STEPS};
+use crate::peer::{Engine, Ground, Kind, POSTGRES_DURABILITY, Peer, STEPS};
 
 /// saga-core on one of its stores.
 #[derive(Debug, Clone, Copy)]
 pub enum Ours {
+    /// On PostgreSQL.
+    Postgres,
     /// Embedded, on this disk.
     Sled,
     /// In memory.
@@ -19,6 +21,7 @@ pub enum Ours {
 impl Ours {
     fn store(self) -> StoreKind {
         match self {
+            Self::Postgres => StoreKind::Postgres,
             Self::Sled => StoreKind::Sled,
             Self::Memory => StoreKind::Memory,
         }
@@ -40,11 +43,23 @@ impl Peer for Ours {
     }
 
     fn durability(&self) -> String {
-        self.store().durability().to_owned()
+        match self {
+            Self::Postgres => POSTGRES_DURABILITY.to_owned(),
+            Self::Sled | Self::Memory => self.store().durability().to_owned(),
+        }
+    }
+
+    fn needs_server(&self) -> bool {
+        self.store() == StoreKind::Postgres
     }
 
     async fn start(&self, ground: &Ground<'_>) -> Result<Box<dyn Engine>, Failure> {
-        let opened = self.store().open(&Place { directory: ground.directory.to_owned() }).await?;
+        let database = match ground.server {
+            Some(server) if self.needs_server() => Some(server.new_database().await),
+            _ => None,
+        };
+        let place = Place { directory: ground.directory.to_owned(), database, tables: None };
+        let opened = self.store().open(&place).await?;
         let saga = chain(usize::try_from(STEPS)?);
         let coordinator =
             Coordinator::builder_shared(opened.store, std::sync::Arc::new(Nothing)).register(&saga).start().await?;

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use saga_benches::Failure;
+use saga_benches::postgres::Postgres;
 
-use crate::server::Server;
 use crate::{dbos, ours, steno};
 
 /// How many steps the saga has.
 pub const STEPS: u64 = 5;
+
+/// By what those keep their promise that share the run's PostgreSQL server. What it has set is printed below the tables.
+pub const POSTGRES_DURABILITY: &str = "PostgreSQL, committed";
 
 /// What a peer promises to be left of a saga after a power loss. Only peers of one kind are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -26,7 +29,7 @@ pub struct Ground<'a> {
     /// An empty directory on the disk that is measured.
     pub directory: &'a Path,
     /// A PostgreSQL server, if this machine has one.
-    pub server: Option<&'a Server>,
+    pub server: Option<&'a Postgres>,
 }
 
 /// A library that runs sagas.
@@ -80,8 +83,12 @@ pub trait Engine: Send + Sync {
 /// Every peer, ours among them.
 #[must_use]
 pub fn all(dbos_connections: &[u32]) -> Vec<Box<dyn Peer>> {
-    let mut peers: Vec<Box<dyn Peer>> =
-        vec![Box::new(ours::Ours::Sled), Box::new(ours::Ours::Memory), Box::new(steno::Steno)];
+    let mut peers: Vec<Box<dyn Peer>> = vec![
+        Box::new(ours::Ours::Postgres),
+        Box::new(ours::Ours::Sled),
+        Box::new(ours::Ours::Memory),
+        Box::new(steno::Steno),
+    ];
     for &connections in dbos_connections {
         peers.push(Box::new(dbos::Dbos { connections }));
     }

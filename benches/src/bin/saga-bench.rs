@@ -10,9 +10,10 @@ use saga_benches::Failure;
 use saga_benches::crew::work;
 use saga_benches::limit::is_in_memory;
 use saga_benches::measure::Stop;
+use saga_benches::postgres::Postgres;
 use saga_benches::report::{Report, number};
 use saga_benches::row::{Row, Spec, measure};
-use saga_benches::stores::StoreKind;
+use saga_benches::stores::{Place, StoreKind};
 use saga_benches::workload::Workload;
 
 const AFTER_HELP: &str = "\
@@ -32,7 +33,9 @@ the other, each when its last one has ended. The columns:
 Examples:
   saga-bench                                    everything, in a few minutes
   saga-bench --workload linear-5 --store sled   some of it
-  saga-bench --clients 64 --seconds 20 --json   longer, for a program to read";
+  saga-bench --clients 64 --seconds 20 --json   longer, for a program to read
+  saga-bench --workload linear-5 --store postgres --clients 64 --workers 0,1,2
+                                                one worker and two on PostgreSQL";
 
 /// Measures whole sagas on every store, beside the limit that the disk sets.
 #[derive(Debug, Parser)]
@@ -43,9 +46,14 @@ struct Cli {
     #[arg(long, value_enum, value_delimiter = ',')]
     workload: Vec<Workload>,
 
-    /// The stores to run them on; all by default. May be repeated
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// The stores to run them on; by default those that need nothing installed. May be repeated
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [StoreKind::Memory, StoreKind::Sled])]
     store: Vec<StoreKind>,
+
+    /// A PostgreSQL server, instead of one that is started for this run. Its user has to be one that may create databases
+    /// and ask for checkpoints; the databases are left behind
+    #[arg(long, value_name = "URL")]
+    postgres_url: Option<String>,
 
     /// How many sagas are under way at the same time
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 16, 64, 256, 4096])]
@@ -111,19 +119,29 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
         eprintln!("saga-bench: this build is not optimized, its figures mean nothing; use --release");
     }
-    let specs = specs(cli)?;
-    if let Some(spec) = specs.iter().find(|spec| spec.store.is_durable() && is_in_memory(&spec.directory)) {
+    let mut specs = specs(cli)?;
+    if let Some(spec) = specs.iter().find(|spec| spec.store.is_durable() && is_in_memory(&spec.place.directory)) {
         eprintln!(
             "saga-bench: {} is kept in memory, figures of durable stores mean nothing there; use --directory",
-            spec.directory.display()
+            spec.place.directory.display()
         );
     }
+    let postgres = match (&cli.postgres_url, specs.iter().find(|spec| spec.store == StoreKind::Postgres)) {
+        (_, None) => None,
+        (Some(url), Some(_)) => Some(Postgres::at(url)),
+        (None, Some(spec)) => Some(Postgres::start(&spec.place.directory)?),
+    };
     let mut rows = Vec::new();
-    for (index, spec) in specs.iter().enumerate() {
+    let count = specs.len();
+    for (index, spec) in specs.iter_mut().enumerate() {
+        if let (StoreKind::Postgres, Some(postgres)) = (spec.store, &postgres) {
+            spec.place.database = Some(postgres.new_database().await);
+            spec.place.tables = postgres.files();
+        }
         eprint!(
             "[{}/{}] {} on {}, {} clients{}: ",
             index + 1,
-            specs.len(),
+            count,
             spec.workload.name(),
             spec.store.name(),
             spec.clients,
@@ -136,7 +154,11 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         eprintln!("{} sagas/s", number(row.sagas_per_second));
         rows.push(row);
     }
-    let report = Report::new(rows);
+    let settings = match &postgres {
+        Some(postgres) => Some(postgres.settings().await),
+        None => None,
+    };
+    let report = Report::new(rows, settings);
     print(&if cli.json { report.json() } else { report.table() })
 }
 
@@ -153,14 +175,13 @@ fn specs(cli: &Cli) -> Result<Vec<Spec>, Failure> {
     let limit = (!limit.is_zero()).then_some(Stop::After(limit));
     let directory = cli.directory.clone().unwrap_or_else(std::env::temp_dir);
     let workloads = if cli.workload.is_empty() { &Workload::ALL[..] } else { &cli.workload };
-    let stores = if cli.store.is_empty() { &StoreKind::ALL[..] } else { &cli.store };
     let mut specs = Vec::new();
     for &workload in workloads {
-        for &store in stores {
+        for &store in &cli.store {
             for &workers in cli.workers.iter().filter(|workers| **workers == 0 || store.is_shared()) {
                 for &clients in &cli.clients {
-                    let (clients, directory) = (clients.max(1), directory.clone());
-                    specs.push(Spec { workload, store, workers, clients, stop, warm_up, limit, directory });
+                    let place = Place { directory: directory.clone(), database: None, tables: None };
+                    specs.push(Spec { workload, store, workers, clients: clients.max(1), stop, warm_up, limit, place });
                 }
             }
         }

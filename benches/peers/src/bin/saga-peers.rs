@@ -1,7 +1,7 @@
 //! The same saga on saga-core and on its peers, in one run.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use clap::Parser;
 use saga_benches::Failure;
 use saga_benches::limit::is_in_memory;
 use saga_benches::measure::Stop;
+use saga_benches::postgres::Postgres;
 use saga_peers::contest::{Plan, lines_table, ratios, ratios_table, run};
 use saga_peers::peer::{Peer, all};
-use saga_peers::server::Server;
 
 /// Runs a saga of five steps on saga-core and on its peers, and compares them.
 ///
@@ -90,18 +90,12 @@ async fn compare(cli: Cli) -> Result<(), Failure> {
     if !cli.peer.is_empty() {
         peers.retain(|peer| cli.peer.iter().any(|name| peer.name().contains(name)));
     }
-    let server = if peers.iter().any(|peer| peer.needs_server()) { Server::start(&directory).await? } else { None };
+    let server = if peers.iter().any(|peer| peer.needs_server()) { server(&directory, &mut peers) } else { None };
     let settings = match &server {
-        Some(server) => Some(server.settings().await?),
-        None => {
-            leave_out(&mut peers);
-            None
-        }
+        Some(server) => Some(server.settings().await),
+        None => None,
     };
     let lines = run(&peers, &plan, &directory, server.as_ref()).await?;
-    if let Some(server) = server {
-        server.stop().await?;
-    }
     let ratios = ratios(&lines);
     let text = if cli.json {
         let document = serde_json::json!({ "postgresql": settings, "lines": lines, "ratios": ratios });
@@ -113,9 +107,15 @@ async fn compare(cli: Cli) -> Result<(), Failure> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
-fn leave_out(peers: &mut Vec<Box<dyn Peer>>) {
-    for peer in peers.iter().filter(|peer| peer.needs_server()) {
-        eprintln!("saga-peers: PostgreSQL is not installed, {} is left out", peer.name());
+/// The server, or nobody who needs one.
+fn server(directory: &Path, peers: &mut Vec<Box<dyn Peer>>) -> Option<Postgres> {
+    match Postgres::start(directory) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            for peer in peers.extract_if(.., |peer| peer.needs_server()) {
+                eprintln!("saga-peers: {} is left out: {error}", peer.name());
+            }
+            None
+        }
     }
-    peers.retain(|peer| !peer.needs_server());
 }
