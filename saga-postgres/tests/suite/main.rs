@@ -4,6 +4,7 @@ mod coordinators;
 mod failures;
 mod opening;
 mod sharing;
+mod tls;
 
 use std::time::Duration;
 
