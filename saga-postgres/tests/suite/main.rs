@@ -3,6 +3,7 @@
 mod coordinators;
 mod failures;
 mod opening;
+mod servers;
 mod sharing;
 mod tls;
 
