@@ -71,8 +71,7 @@ impl Connection {
             Err(error) => {
                 let told = error.as_db_error().is_some();
                 let error = error::classify(error);
-                // A server that takes no writes any more is no longer the one to talk to.
-                if told && !matches!(error, StoreError::ReadOnly { .. }) {
+                if told && !error::spoils_connection(&error) {
                     self.idle.store(true, Ordering::Relaxed);
                 }
                 Err(error)

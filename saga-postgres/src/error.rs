@@ -48,27 +48,30 @@ pub(crate) fn classify(error: Error) -> StoreError {
 
 /// An error that the server did not tell: of the network, of TLS, or of the protocol.
 fn classify_local(error: Error) -> StoreError {
+    let text = error.to_string();
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    match io.map(io::Error::kind) {
-        // So it is told that of all hosts the last one takes no writes.
-        Some(io::ErrorKind::PermissionDenied) if io.is_some_and(|io| io.raw_os_error().is_none()) => {
+    match io {
+        // So it is told that of all hosts the last one takes no writes; a socket that may not be used has a number.
+        Some(io) if io.kind() == io::ErrorKind::PermissionDenied && io.raw_os_error().is_none() => {
             StoreError::ReadOnly { message: "no server of this address takes writes".into() }
         }
-        Some(io::ErrorKind::InvalidData) if format!("{error}").contains("TLS") => {
+        // The certificate, or the other end speaks no TLS that we do.
+        Some(io) if io.kind() == io::ErrorKind::InvalidData && text.contains("TLS") => {
             StoreError::Denied { message: chain(&error) }
         }
         Some(_) => unavailable(chain(&error), error),
         None if error.is_closed() => unavailable("the connection was closed".into(), error),
-        None => {
-            let text = error.to_string();
-            if text.starts_with("authentication") || text.starts_with("invalid configuration") {
-                StoreError::Denied { message: chain(&error) }
-            } else if text.starts_with("error performing TLS") || text.starts_with("timeout") {
-                unavailable(chain(&error), error)
-            } else {
-                StoreError::Corrupt { what: format!("the server's answer makes no sense: {}", chain(&error)) }
-            }
+        // The client's words for what the address asks for and the server does not do, or what the address lacks.
+        None if ["error performing TLS", "authentication", "invalid configuration"]
+            .iter()
+            .any(|it| text.starts_with(it)) =>
+        {
+            StoreError::Denied { message: chain(&error) }
         }
+        None if ["timeout", "unexpected message", "error parsing"].iter().any(|it| text.starts_with(it)) => {
+            unavailable(chain(&error), error)
+        }
+        None => StoreError::Corrupt { what: format!("the server's answer makes no sense: {}", chain(&error)) },
     }
 }
 
@@ -99,6 +102,13 @@ fn chain(error: &Error) -> String {
 fn state(error: &StoreError) -> Option<&SqlState> {
     let StoreError::Unavailable { source: Some(source), .. } = error else { return None };
     source.downcast_ref::<Error>()?.code()
+}
+
+/// Whether a connection that told this is of no more use: the server takes no writes any more, or its prepared statements
+/// are gone or out of date.
+pub(crate) fn spoils_connection(error: &StoreError) -> bool {
+    let stale = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::FEATURE_NOT_SUPPORTED];
+    matches!(error, StoreError::ReadOnly { .. }) || state(error).is_some_and(|code| stale.contains(code))
 }
 
 /// Whether the server gave up on a transaction for the sake of another one. Nothing of it was done; to try it again is

@@ -14,8 +14,9 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 /// For a key or an id to be looked up there is exactly one index, so that there is nothing to choose, not even with a table
 /// that looks empty (see the `PLANS` of a session). The indexes that list runs have their id last, and could be taken for
 /// others; so they have it under another name of the same order (`POSIX` is `C`), or hide a column in an expression, and
-/// the statements that list say the same. For the same reason statements ask for `ended_at IS NULL` instead of a status, hide
-/// and join by `= ANY (ARRAY[..])`, for which PostgreSQL knows nothing but a look-up for each row.
+/// the statements that list say the same. For the same reason statements ask for `ended_at IS NULL` instead of a status,
+/// hide a column that they only filter by (in `coalesce`, or behind `|| ''`), and join by `= ANY (ARRAY[..])`, for which
+/// PostgreSQL knows nothing but a look-up for each row.
 ///
 /// Ids sort by byte, as everywhere else, which is what the collation is for. There are no foreign keys: a journal is
 /// written only in the statement that moves or makes its run, and they would cost a look at the run's row for each append.

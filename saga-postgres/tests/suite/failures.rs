@@ -154,6 +154,18 @@ async fn a_promoted_standby_takes_over() {
     assert_eq!(store.read(&id("a"), Seq::ZERO, 10).await.expect("the store works").len(), 2);
 }
 
+/// Prepared statements that somebody has thrown away, as some poolers do, cost one call.
+#[tokio::test]
+async fn lost_statements_are_prepared_again() {
+    let url = testing::database().await;
+    let store = PostgresStore::options().pool_size(1).connect(&url).await.expect("the server works");
+    taken(&store, start("a")).await;
+    store.database().connection().await.expect("the server works").batch("DEALLOCATE ALL").await.expect("it can");
+    let error = append(&store, next("a", 1, RunStatus::Running)).await.expect_err("there is no such statement");
+    assert!(error.is_transient(), "{error}");
+    taken(&store, next("a", 1, RunStatus::Running)).await;
+}
+
 /// A server without a place left says so, and is tried again.
 #[tokio::test]
 async fn too_many_connections_pass() {

@@ -3,7 +3,9 @@
 mod coordinators;
 mod failures;
 mod opening;
+mod servers;
 mod sharing;
+mod tls;
 
 use std::time::Duration;
 
