@@ -56,6 +56,10 @@ impl Store for DyingStore {
         self.inner.get(run).await
     }
 
+    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+        self.inner.get_many(runs).await
+    }
+
     async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
         self.inner.holder(key).await
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::id::{Epoch, RunId, Seq};
+use crate::id::{RunId, Seq};
 use crate::journal::{Actor, Event};
 use crate::machine::{Observation, evolve, observe};
 use crate::runtime::committer::CommitError;
@@ -16,7 +16,7 @@ use crate::runtime::driver::{End, encode};
 use crate::runtime::error::{CancelError, ParkReason};
 use crate::runtime::follow::Patience;
 use crate::runtime::registry::Mail;
-use crate::store::{Append, ClaimError, Refused, RunStatus, Store, StoreError};
+use crate::store::{Append, ClaimError, Refused, RunStatus, RunSummary, Store, StoreError};
 
 /// How long a change in this process is waited for before the run is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         let expires = Instant::now() + self.lease;
         match self.store.claim_run(&self.worker, run, self.lease).await {
             Ok(claim) if claim.summary.status == RunStatus::Running => {
-                let _following = self.drive_in_turn(run.clone(), claim.summary.epoch, expires);
+                let _following = self.drive_in_turn(claim.summary, expires);
                 Ok(())
             }
             Ok(claim) => Ok(self.store.release(&[(run.clone(), claim.summary.epoch)]).await?),
@@ -112,7 +112,7 @@ impl<App: Send + Sync + 'static> Core<App> {
             Err(_) => return Ok(false),
         };
         let written = match claim.status {
-            RunStatus::Running => self.write_cancel(run, claim.epoch, by.clone()).await.map(|()| true),
+            RunStatus::Running => self.write_cancel(&claim, by.clone()).await.map(|()| true),
             _ => Ok(false),
         };
         // As well as it goes: the claim expires.
@@ -126,16 +126,16 @@ impl<App: Send + Sync + 'static> Core<App> {
     }
 
     /// Writes down that a claimed run is cancelled which nobody drives yet. What follows from it is decided by its driver.
-    pub(super) async fn write_cancel(&self, run: &RunId, epoch: Epoch, by: Actor) -> Result<(), End> {
-        let (definition, mut state) = self.load(run).await?;
+    pub(super) async fn write_cancel(&self, claimed: &RunSummary, by: Actor) -> Result<(), End> {
+        let (definition, mut state) = self.load(claimed).await?;
         let (expected, now) = (state.seq(), self.shared.clock.now());
         let Some(event) = observe(&definition.plan, &state, Observation::Cancel { by }, now, 0.0) else {
             return Ok(());
         };
         evolve(&definition.plan, &mut state, now, &event).map_err(|illegal| End::Parked(illegal.into()))?;
         let append = Append {
-            run: run.clone(),
-            epoch,
+            run: claimed.run.clone(),
+            epoch: claimed.epoch,
             expected,
             records: encode(expected, now, vec![event]),
             status: state.status(),

@@ -81,8 +81,8 @@ impl<App: Send + Sync + 'static> Core<App> {
 
     fn drive_all(self: &Arc<Self>, claimed: Vec<Claimed>) {
         for Claimed { claim: Claim { summary, cancel }, expires } in claimed {
-            let run = summary.run;
-            let _following = self.drive_in_turn(run.clone(), summary.epoch, expires);
+            let run = summary.run.clone();
+            let _following = self.drive_in_turn(summary, expires);
             if let Some(by) = cancel {
                 self.pass_on_cancel(&run, by);
             }

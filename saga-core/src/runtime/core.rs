@@ -18,6 +18,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::driver::{Driver, End, Shared};
 use crate::runtime::error::ParkReason;
+use crate::runtime::heads::Heads;
 use crate::runtime::metrics;
 use crate::runtime::registry::{Entry, Mail, ParkedRun, Progress, Registry};
 use crate::store::{RunSummary, Store};
@@ -27,6 +28,7 @@ pub(crate) type Sagas<App> = HashMap<(SagaName, u32), Arc<Definition<App>>>;
 /// What a coordinator or a client is made of; its handles and tasks share it.
 pub(crate) struct Core<App> {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) heads: Heads,
     pub(crate) sagas: Sagas<App>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) worker: WorkerId,
@@ -90,17 +92,14 @@ impl<App: Send + Sync + 'static> Core<App> {
         driving: Option<Driving<App>>,
     ) -> Arc<Self> {
         let (committer, writing) = Committer::new(Arc::clone(&store));
+        let (heads, reading) = Heads::new(Arc::clone(&store));
         let killed = CancellationToken::new();
         let shared =
             Shared { clock: Clock::new(), committer, parking: CancellationToken::new(), killed: killed.clone() };
-        tokio::spawn(async move {
-            tokio::select! {
-                () = writing => {}
-                () = killed.cancelled() => {}
-            }
-        });
+        tokio::spawn(async move { killed.run_until_cancelled(futures::future::join(writing, reading)).await });
         Arc::new(Self {
             store,
+            heads,
             sagas,
             shared: Arc::new(shared),
             worker,

@@ -49,6 +49,10 @@ impl<App: Send + Sync + 'static> Reading<App> {
             // Looked at before reading: what is written after it is read by the next turn.
             let standing = self.follower.look().await;
             if let Err(unread) = self.read_page().await {
+                if matches!(&unread, OutcomeError::Store(error) if error.is_transient()) && standing.is_ok() {
+                    self.follower.pause().await;
+                    continue;
+                }
                 // Why the run is not followed any more says more than that the store is closed. It is told after what could
                 // be read.
                 self.failed = Some(standing.err().unwrap_or(unread));
@@ -58,7 +62,7 @@ impl<App: Send + Sync + 'static> Reading<App> {
                 // Only now: what is durable is told before that there is nothing more to come, or why.
                 match standing? {
                     Standing::Live => self.follower.changed().await,
-                    Standing::AtRest(_) => return Ok(None),
+                    Standing::Settled(_) | Standing::AtRest(_) => return Ok(None),
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::id::RunId;
 use crate::outcome::Outcome;
@@ -11,7 +12,7 @@ use crate::payload::Payload;
 use crate::runtime::core::Core;
 use crate::runtime::error::OutcomeError;
 use crate::runtime::registry::Progress;
-use crate::store::{RunStatus, StoreError};
+use crate::store::{RunStatus, RunSummary, StoreError};
 
 /// How soon a run is looked at again that another worker drives: at first, and at last.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -35,8 +36,10 @@ impl Patience {
 pub(super) enum Standing {
     /// It goes on.
     Live,
-    /// It is at rest. If this process has not just driven it there, the journal tells how.
-    AtRest(Option<Arc<Outcome<Payload>>>),
+    /// It is at rest, and this process has just driven it there.
+    Settled(Arc<Outcome<Payload>>),
+    /// It is at rest. The journal tells how.
+    AtRest(RunSummary),
 }
 
 /// One who follows a run.
@@ -62,7 +65,7 @@ impl<App: Send + Sync + 'static> Follower<App> {
             let told = following.borrow_and_update().clone();
             match told {
                 Progress::Live if following.has_changed().is_ok() => return Ok(Standing::Live),
-                Progress::Settled(outcome) => return Ok(Standing::AtRest(Some(outcome))),
+                Progress::Settled(outcome) => return Ok(Standing::Settled(outcome)),
                 Progress::Failed(error) => return Err(OutcomeError::Store(error)),
                 // Whoever drives it now, it is not whom we followed.
                 Progress::Live | Progress::Parked | Progress::Stopped => self.following = None,
@@ -72,14 +75,19 @@ impl<App: Send + Sync + 'static> Follower<App> {
             self.following = Some(entry.progress);
             return Ok(Standing::Live);
         }
-        let summary = match self.core.store.get(&self.run).await {
+        let summary = match self.core.heads.get(&self.run).await {
             Ok(summary) => summary.ok_or_else(|| OutcomeError::UnknownRun(self.run.clone()))?,
+            // Whoever waits for a run for hours is not to be sent away for a moment's disturbance.
+            Err(error) if error.is_transient() && !self.core.is_closing() => {
+                warn!(run = %self.run, %error, "the run could not be looked at; tried again");
+                return Ok(Standing::Live);
+            }
             // By the coordinator, as it ended.
-            Err(StoreError::Closed) => return Err(OutcomeError::Stopped(self.run.clone())),
+            Err(error) if matches!(*error, StoreError::Closed) => return Err(OutcomeError::Stopped(self.run.clone())),
             Err(error) => return Err(error.into()),
         };
         if summary.status != RunStatus::Running {
-            return Ok(Standing::AtRest(None));
+            return Ok(Standing::AtRest(summary));
         }
         if let Some(parked) = self.core.parked(&summary) {
             return Err(OutcomeError::Parked { run: self.run.clone(), reason: parked.reason });
@@ -95,10 +103,15 @@ impl<App: Send + Sync + 'static> Follower<App> {
         match &mut self.following {
             // That there is nothing more to come is found by looking.
             Some(following) => drop(following.changed().await),
-            None => tokio::select! {
-                () = self.core.shared.killed.cancelled() => {}
-                () = self.patience.wait() => {}
-            },
+            None => self.pause().await,
+        }
+    }
+
+    /// Waits a little, as the store is looked at again and again.
+    pub(super) async fn pause(&mut self) {
+        tokio::select! {
+            () = self.core.shared.killed.cancelled() => {}
+            () = self.patience.wait() => {}
         }
     }
 }

@@ -39,7 +39,7 @@ impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
     }
 
     /// Waits until the run comes to rest, and tells how. May be called again, also after an operator has moved the run
-    /// on.
+    /// on. A store that does not work for a while is waited for.
     ///
     /// # Errors
     ///
@@ -54,21 +54,21 @@ impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
         loop {
             match follower.look().await? {
                 Standing::Live => follower.changed().await,
-                Standing::AtRest(Some(outcome)) => return Ok(Outcome::clone(&outcome)),
-                Standing::AtRest(None) => {
-                    if let Some(outcome) = self.read_outcome().await? {
-                        return Ok(outcome);
-                    }
-                }
+                Standing::Settled(outcome) => return Ok(Outcome::clone(&outcome)),
+                Standing::AtRest(summary) => match self.read_outcome(&summary).await {
+                    Ok(Some(outcome)) => return Ok(outcome),
+                    Ok(None) => {}
+                    Err(OutcomeError::Store(error)) if error.is_transient() => follower.pause().await,
+                    Err(error) => return Err(error),
+                },
             }
         }
     }
 
     /// What the journal says, or `None` if the run was moved on since it was seen at rest.
-    async fn read_outcome(&self) -> Result<Option<Outcome<Payload>>, OutcomeError> {
-        let summary = self.summary().await?;
+    async fn read_outcome(&self, summary: &RunSummary) -> Result<Option<Outcome<Payload>>, OutcomeError> {
         let parked = |reason: ParkReason| OutcomeError::Parked { run: self.run.clone(), reason: Arc::new(reason) };
-        let (definition, state) = match self.core.load_as(&summary).await {
+        let (definition, state) = match self.core.load_as(summary).await {
             Ok(loaded) => loaded,
             Err(ParkReason::Store(error)) => return Err(error.into()),
             Err(reason) => return Err(parked(reason)),

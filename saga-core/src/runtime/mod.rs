@@ -22,6 +22,7 @@ mod events;
 mod execute;
 mod follow;
 mod handle;
+mod heads;
 mod metrics;
 mod operator;
 mod options;

@@ -166,7 +166,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         }
         operated.unwrap_or_else(|panic| resume_unwind(panic))?;
         metrics::run_moved_on();
-        Ok(is_driven.then(|| self.drive_in_turn(run.clone(), epoch, expires)))
+        Ok(is_driven.then(|| self.drive_in_turn(claim.summary, expires)))
     }
 
     /// Writes down that the run was taken up, and what was asked of it. The driver then decides what follows.

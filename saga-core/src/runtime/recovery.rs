@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::definition::Definition;
-use crate::id::{Epoch, RunId, Seq};
+use crate::id::Seq;
 use crate::journal::JournalError;
 use crate::machine::{Observation, State, replay};
 use crate::runtime::core::{Core, Driving, Lines, Taken};
@@ -28,26 +28,21 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 impl<App: Send + Sync + 'static> Core<App> {
     /// Drives a run as soon as there is a place for it.
-    pub(crate) fn drive_in_turn(
-        self: &Arc<Self>,
-        run: RunId,
-        epoch: Epoch,
-        expires: Instant,
-    ) -> watch::Receiver<Progress> {
-        let lines = self.lines(&run, epoch, expires);
+    pub(crate) fn drive_in_turn(self: &Arc<Self>, claimed: RunSummary, expires: Instant) -> watch::Receiver<Progress> {
+        let lines = self.lines(&claimed.run, claimed.epoch, expires);
         let following = lines.progress.subscribe();
         let core = Arc::clone(self);
         self.tasks.spawn(async move {
             if let Some(driving) = &core.driving {
-                core.wait_and_drive(driving, run, epoch, lines).await;
+                core.wait_and_drive(driving, claimed, lines).await;
             }
         });
         following
     }
 
-    pub(crate) async fn wait_and_drive(&self, driving: &Driving<App>, run: RunId, epoch: Epoch, mut lines: Lines) {
+    pub(crate) async fn wait_and_drive(&self, driving: &Driving<App>, claimed: RunSummary, mut lines: Lines) {
         // The store's code runs in here; if it panics, that is no reason to leave those who wait for the run in the dark.
-        let taking_up = AssertUnwindSafe(self.take_up_in_turn(driving, &run, epoch, &mut lines.mail)).catch_unwind();
+        let taking_up = AssertUnwindSafe(self.take_up_in_turn(driving, &claimed, &mut lines.mail)).catch_unwind();
         let taken_up = tokio::select! {
             biased;
             () = self.shared.killed.cancelled() => Err(End::Stopped),
@@ -58,23 +53,24 @@ impl<App: Send + Sync + 'static> Core<App> {
         };
         match taken_up {
             Ok((taken, slot)) => self.drive_to_end(driving, taken, lines, slot).await,
-            Err(end) => self.let_go(driving, run, epoch, &lines.progress, end),
+            Err(end) => self.let_go(driving, claimed.run, claimed.epoch, &lines.progress, end),
         }
     }
 
     async fn take_up_in_turn(
         &self,
         driving: &Driving<App>,
-        run: &RunId,
-        epoch: Epoch,
+        claimed: &RunSummary,
         mail: &mut mpsc::UnboundedReceiver<Mail>,
     ) -> Result<(Taken<App>, OwnedSemaphorePermit), End> {
-        let slot = self.wait_for_place(driving, run, epoch, mail).await?;
+        let slot = self.wait_for_place(driving, claimed, mail).await?;
         let (definition, state) = tokio::select! {
             biased;
             () = self.shared.parking.cancelled() => return Err(End::Stopped),
-            loaded = self.load(run) => loaded?,
+            loaded = self.load(claimed) => loaded?,
         };
+        let RunSummary { run, epoch, .. } = claimed;
+        let epoch = *epoch;
         // A run that waited for its first place, or that an operator has just moved on, was taken up under this claim
         // already, and nothing of it has been in flight since.
         let seen = if state.epoch() == epoch {
@@ -89,8 +85,7 @@ impl<App: Send + Sync + 'static> Core<App> {
     async fn wait_for_place(
         &self,
         driving: &Driving<App>,
-        run: &RunId,
-        epoch: Epoch,
+        claimed: &RunSummary,
         mail: &mut mpsc::UnboundedReceiver<Mail>,
     ) -> Result<OwnedSemaphorePermit, End> {
         let mut place = std::pin::pin!(Arc::clone(&driving.slots).acquire_owned());
@@ -103,7 +98,7 @@ impl<App: Send + Sync + 'static> Core<App> {
             };
             match mail {
                 Mail::Cancel(by, reply) => {
-                    self.write_cancel(run, epoch, by).await?;
+                    self.write_cancel(claimed, by).await?;
                     // Whoever asked may have stopped waiting.
                     let _ = reply.send(());
                 }
@@ -113,16 +108,13 @@ impl<App: Send + Sync + 'static> Core<App> {
         }
     }
 
-    /// Reads and folds a run's journal. A store that fails for a while is waited for.
-    pub(crate) async fn load(&self, run: &RunId) -> Result<(Arc<Definition<App>>, State), End> {
+    /// Reads and folds the journal of a run that was claimed, so that nobody else writes to it. A store that fails for a
+    /// while is waited for.
+    pub(crate) async fn load(&self, claimed: &RunSummary) -> Result<(Arc<Definition<App>>, State), End> {
+        let run = &claimed.run;
         let mut delay = FIRST_DELAY;
         loop {
-            let loaded = match self.store.get(run).await {
-                Ok(Some(summary)) => self.load_as(&summary).await,
-                Ok(None) => Err(JournalError::Empty.into()),
-                Err(error) => Err(ParkReason::Store(error)),
-            };
-            match loaded {
+            match self.load_as(claimed).await {
                 Ok(loaded) => return Ok(loaded),
                 Err(ParkReason::Store(error)) if error.is_transient() => {
                     warn!(%run, %error, retry_in = ?delay, "the journal could not be read; tried again");

@@ -21,7 +21,7 @@ use crate::runtime::handle::RunHandle;
 use crate::runtime::metrics;
 use crate::runtime::options::StartOptions;
 use crate::runtime::registry::Progress;
-use crate::store::{Append, FirstClaim, NewRun, Refused, StoreError};
+use crate::store::{Append, FirstClaim, NewRun, Refused, RunSummary, StoreError};
 
 /// A run that somebody wants to start.
 struct NewStart<App> {
@@ -93,8 +93,9 @@ impl<App: Send + Sync + 'static> Core<App> {
                 match slot {
                     Some(slot) => self.drive_to_end(driving, *taken, lines, slot).await,
                     None => {
-                        let Taken { run, epoch, .. } = *taken;
-                        self.wait_and_drive(driving, run, epoch, lines).await;
+                        let claimed = self.head_of(&taken);
+                        drop(taken);
+                        self.wait_and_drive(driving, claimed, lines).await;
                     }
                 }
             }
@@ -164,6 +165,24 @@ impl<App: Send + Sync + 'static> Core<App> {
         let lines = self.lines(&run, Epoch::FIRST, expires);
         let taken = Taken { definition, run, epoch: Epoch::FIRST, state, commands, seen: Vec::new() };
         Ok(Begun::Now(Box::new(taken), lines, slot))
+    }
+
+    /// The head of a run that this worker has just started.
+    fn head_of(&self, started: &Taken<App>) -> RunSummary {
+        let (plan, state) = (&started.definition.plan, &started.state);
+        RunSummary {
+            run: started.run.clone(),
+            saga: plan.saga().clone(),
+            version: plan.version(),
+            fingerprint: plan.fingerprint(),
+            key: None,
+            status: state.status(),
+            seq: state.seq(),
+            epoch: started.epoch,
+            owner: Some(self.worker.clone()),
+            created_at: self.shared.clock.now(),
+            updated_at: self.shared.clock.now(),
+        }
     }
 
     /// A run of this id exists: is it the one that was meant?

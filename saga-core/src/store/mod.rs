@@ -457,6 +457,19 @@ pub trait Store: Send + Sync + 'static {
     /// What reading can fail with.
     async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError>;
 
+    /// The heads of many runs, in any order. Those that there are not are left out.
+    ///
+    /// # Errors
+    ///
+    /// What reading can fail with.
+    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+        let mut heads = Vec::with_capacity(runs.len());
+        for run in runs {
+            heads.extend(self.get(run).await?);
+        }
+        Ok(heads)
+    }
+
     /// The live or resting run that holds an exclusive key, if there is one.
     ///
     /// # Errors

@@ -80,6 +80,27 @@ async fn what_a_client_starts_waits_for_a_worker() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_run_is_not_sent_away_by_a_disturbance() {
+    let (store, world, saga) = (Wrapped::shared(), World::default(), gate());
+    let _worker = worker(&store, &world, &saga).await;
+    let client = client(&store, &saga);
+    let run = client.start(&saga, 1).await.unwrap();
+    world.raised("a began").await;
+    let (watching, waiting) = (run.events().try_collect::<Vec<_>>(), run.outcome());
+    let disturbing = async {
+        store.fail_heads(7);
+        store.fail_reads(7);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.raise("a may end");
+        store.fail_heads(7);
+        store.fail_reads(7);
+    };
+    let (events, outcome, ()) = tokio::join!(watching, waiting, disturbing);
+    assert_eq!(outcome.unwrap(), Outcome::Completed(3));
+    assert_eq!(events.unwrap().len() as u64, run.summary().await.unwrap().seq.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_has_to_know_what_it_starts() {
     let (store, saga) = (Wrapped::shared(), chain(3));
     let client: Client<World> = Client::builder(store).build().unwrap();

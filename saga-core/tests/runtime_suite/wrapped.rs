@@ -28,6 +28,7 @@ pub(crate) struct Wrapped {
 struct Faults {
     panics: AtomicUsize,
     unreadable: AtomicUsize,
+    headless: AtomicUsize,
     cut_off: AtomicUsize,
     hidden: Mutex<Option<Seq>>,
     limit: Mutex<Option<usize>>,
@@ -70,6 +71,11 @@ impl Wrapped {
     /// The next reads find the store unavailable.
     pub(crate) fn fail_reads(&self, times: usize) {
         self.faults.unreadable.store(times, Ordering::SeqCst);
+    }
+
+    /// The next who ask for the heads of several runs find the store unavailable.
+    pub(crate) fn fail_heads(&self, times: usize) {
+        self.faults.headless.store(times, Ordering::SeqCst);
     }
 
     /// The next appends answer for none of the batch.
@@ -145,6 +151,13 @@ impl Store for Wrapped {
 
     async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
         self.there().await.get(run).await
+    }
+
+    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+        if Self::take(&self.faults.headless) {
+            return Err(StoreError::Unavailable { message: "injected".into(), source: None });
+        }
+        self.there().await.get_many(runs).await
     }
 
     async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {

@@ -141,6 +141,11 @@ impl Store for PostgresStore {
         self.read_head(run).await
     }
 
+    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+        let _call = self.begin()?;
+        self.read_heads(runs).await
+    }
+
     async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
         let _call = self.begin()?;
         self.read_holder(key).await

@@ -51,6 +51,7 @@ ORDER BY r.run COLLATE \"POSIX\" LIMIT $1";
 pub(super) struct Statements {
     read: String,
     get: String,
+    get_many: String,
     all: String,
     of_status: String,
     of_saga: String,
@@ -63,6 +64,7 @@ impl Statements {
         Self {
             read: sql(READ),
             get: summaries("FROM {schema}.runs AS r WHERE r.run = $1"),
+            get_many: summaries("FROM {schema}.runs AS r WHERE r.run = ANY ($1)"),
             all: summaries(ALL),
             of_status: summaries(OF_STATUS),
             of_saga: summaries(OF_SAGA),
@@ -72,10 +74,18 @@ impl Statements {
 
     #[cfg(test)]
     pub(super) fn all(&self) -> Vec<(&'static str, String)> {
-        let Self { read, get, all, of_status, of_saga, of_key } = self;
-        [("read", read), ("get", get), ("all", all), ("of_status", of_status), ("of_saga", of_saga), ("of_key", of_key)]
-            .map(|(name, sql)| (name, sql.clone()))
-            .into()
+        let Self { read, get, get_many, all, of_status, of_saga, of_key } = self;
+        [
+            ("read", read),
+            ("get", get),
+            ("get_many", get_many),
+            ("all", all),
+            ("of_status", of_status),
+            ("of_saga", of_saga),
+            ("of_key", of_key),
+        ]
+        .map(|(name, sql)| (name, sql.clone()))
+        .into()
     }
 }
 
@@ -115,6 +125,13 @@ impl PostgresStore {
         let connection = self.database.connection().await?;
         let row = connection.query_opt(&self.sql.read.get, &[&run.as_str()]).await?;
         row.as_ref().map(rows::summary).transpose()
+    }
+
+    pub(super) async fn read_heads(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+        let runs: Vec<&str> = runs.iter().map(RunId::as_str).collect();
+        let connection = self.database.connection().await?;
+        let rows = connection.query(&self.sql.read.get_many, &[&runs]).await?;
+        rows.iter().map(rows::summary).collect()
     }
 
     pub(super) async fn read_holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {

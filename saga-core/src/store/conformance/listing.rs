@@ -39,6 +39,21 @@ pub async fn listings_are_sorted_and_paged<F: Factory>(factory: &F) {
     }
 }
 
+/// The heads of many runs are those of each, without those that there are not.
+pub async fn many_heads_are_told_at_once<F: Factory>(factory: &F) {
+    let store = factory.open().await;
+    let mut runs: Vec<_> = fill(&store, 13).await.into_iter().map(|(run, _)| run).collect();
+    let mut expected = Vec::new();
+    for run in &runs {
+        expected.push(get(&store, run).await);
+    }
+    runs.extend([run_id("unknown"), run_id("unheard of")]);
+    let mut told = store.get_many(&runs).await.expect("the store works");
+    told.sort_unstable_by(|one, other| one.run.cmp(&other.run));
+    assert_eq!(told, expected);
+    assert_eq!(store.get_many(&[]).await.expect("the store works"), []);
+}
+
 /// Only runs of the statuses and the saga asked for are listed.
 pub async fn listings_are_filtered<F: Factory>(factory: &F) {
     let store = factory.open().await;

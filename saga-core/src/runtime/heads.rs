@@ -1,0 +1,63 @@
+//! Group reads: those who follow runs that other workers drive ask for their heads, and are answered together.
+//!
+//! As with appends, batches are formed by load: while one call to the store is under way the next one gathers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::id::RunId;
+use crate::store::{RunSummary, Store, StoreError};
+
+/// How many heads are asked for in one call to the store.
+const MOST_HEADS: usize = 1024;
+
+type Answer = Result<Option<RunSummary>, Arc<StoreError>>;
+
+struct Request {
+    run: RunId,
+    reply: oneshot::Sender<Answer>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Heads {
+    store: Arc<dyn Store>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Heads {
+    /// The heads, and the loop that somebody has to run for them.
+    pub(crate) fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send) {
+        // Unbounded, but each who follows a run has at most one request under way.
+        let (requests, incoming) = mpsc::unbounded_channel();
+        (Self { store: Arc::clone(&store), requests }, answer_batches(store, incoming))
+    }
+
+    /// The head of a run, if there is such a run.
+    pub(crate) async fn get(&self, run: &RunId) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request { run: run.clone(), reply }).is_ok()
+            && let Ok(answer) = answer.await
+        {
+            return answer;
+        }
+        // The loop has ended with its coordinator, and the handle is still there.
+        self.store.get(run).await.map_err(Arc::new)
+    }
+}
+
+async fn answer_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedReceiver<Request>) {
+    let mut requests = Vec::new();
+    while incoming.recv_many(&mut requests, MOST_HEADS).await > 0 {
+        let runs: Vec<RunId> = requests.iter().map(|request| request.run.clone()).collect();
+        let found: Result<HashMap<RunId, RunSummary>, Arc<StoreError>> = match store.get_many(&runs).await {
+            Ok(heads) => Ok(heads.into_iter().map(|head| (head.run.clone(), head)).collect()),
+            Err(error) => Err(Arc::new(error)),
+        };
+        for Request { run, reply } in requests.drain(..) {
+            // Nobody may be waiting any more.
+            let _ = reply.send(found.as_ref().map(|heads| heads.get(&run).cloned()).map_err(Arc::clone));
+        }
+    }
+}
