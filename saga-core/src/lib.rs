@@ -65,7 +65,7 @@
 //! # Rest
 //!
 //! [`RunHandle::outcome`] tells how a run ended: [`Outcome`]. A run that halted or is stuck waits for an operator:
-//! [`Coordinator::retry`], [`Coordinator::skip`], [`Coordinator::roll_back`], [`Coordinator::abandon`].
+//! [`Client::retry`], [`Client::skip`], [`Client::roll_back`], [`Client::abandon`].
 //!
 //! # Layers
 //!

@@ -21,7 +21,11 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// What an address says, with our own defaults for what it leaves open.
 pub(crate) fn parse(url: &str, options: &Options) -> Result<(Config, MakeRustlsConnect), StoreError> {
     let (url, tls_options) = tls::options_of(url);
-    let mut config = Config::from_str(&url).map_err(|error| refused(&error))?;
+    let mut config = Config::from_str(&url).map_err(|error| refused(Some(&error)))?;
+    // What follows an `@` that was not escaped in a password is taken for the host.
+    if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
+        return Err(refused(None));
+    }
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(StoreError::Denied { message: "the address names no host".into() });
     }
@@ -75,8 +79,8 @@ pub(crate) fn describe(config: &Config) -> String {
 
 /// An address that makes no sense. What the parser stumbled over may be a part of a password, so it is told only where it
 /// is one of the parser's own words.
-fn refused(error: &tokio_postgres::Error) -> StoreError {
-    let what = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+fn refused(error: Option<&tokio_postgres::Error>) -> StoreError {
+    let what = error.and_then(std::error::Error::source).map(ToString::to_string).unwrap_or_default();
     let detail = if what.starts_with("invalid value for option") { format!(" ({what})") } else { String::new() };
     let message = format!(
         "the address is not of the form postgresql://user:password@host:port/database?option=value{detail}; reserved \
@@ -100,6 +104,7 @@ mod tests {
             "user=ada password='hush host=h",
             "host=h 'hush",
             "postgresql://ada:hush@/d",
+            "postgresql://ada:hu@hush@h/d",
         ] {
             let error = parse(url, &options).err().unwrap_or_else(|| panic!("{url} makes sense"));
             assert!(!format!("{error} {error:?}").contains("hush"), "{url}: {error:?}");

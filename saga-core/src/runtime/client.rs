@@ -127,7 +127,7 @@ impl<App: Send + Sync + 'static> Client<App> {
     }
 
     /// A handle to a run that was started before, here or in an earlier process. Its outcome is decoded as `Out`;
-    /// [`Payload`] takes any.
+    /// [`Payload`](crate::Payload) takes any.
     ///
     /// # Errors
     ///

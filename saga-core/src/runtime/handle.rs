@@ -32,7 +32,7 @@ impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
         Self { core, run, following, output: PhantomData }
     }
 
-    /// The run's id, under which it can be found again ([`Coordinator::attach`](crate::Coordinator::attach)).
+    /// The run's id, under which it can be found again ([`Client::attach`](crate::Client::attach)).
     #[must_use]
     pub fn id(&self) -> &RunId {
         &self.run
