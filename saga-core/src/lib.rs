@@ -67,6 +67,14 @@
 //! [`RunHandle::outcome`] tells how a run ended: [`Outcome`]. A run that halted or is stuck waits for an operator:
 //! [`Client::retry`], [`Client::skip`], [`Client::roll_back`], [`Client::abandon`].
 //!
+//! # Many workers
+//!
+//! Any number of coordinators can work on one [`Store`](store::Store) that several processes can have open, such as
+//! PostgreSQL (the crate `saga-postgres`). Each run is driven by one of them at a time, under a claim that expires if it is
+//! not renewed ([`CoordinatorBuilder::lease`]); a worker that loses a claim stops the run's actions
+//! ([`Ctx::cancelled`]), and [`Ctx::epoch`] fences off what it may still have under way. A [`Client`] starts, cancels,
+//! watches and moves on runs without driving any.
+//!
 //! # Layers
 //!
 //! One direction: a definition is checked into a [`plan`]; the pure [`machine`] folds the [`journal`] and decides; the
