@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use saga_core::RunId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::intent::Intent;
 use super::label::{ClusterName, GroupName};
 use super::node::{NewNode, Node, NodeName};
 use super::spec::ClusterSpec;
@@ -56,6 +58,9 @@ pub struct Cluster {
     /// The run that works on it, if one does.
     #[serde(default)]
     pub live_run: Option<String>,
+    /// What that run is to do, until it begins. Whoever takes this away before that has called it off, for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
     /// When the record was made.
     pub created: Timestamp,
     /// When it was last changed. Set by the repository.
@@ -77,6 +82,7 @@ impl Cluster {
             nodes: Vec::new(),
             next_ordinals: BTreeMap::new(),
             live_run: None,
+            intent: None,
             created: now,
             updated: now,
             version: 1,
@@ -107,6 +113,28 @@ impl Cluster {
         self.status = next;
         self.status_description = why.into();
         Ok(())
+    }
+
+    /// Names the run that is to work on it, and what that is to do.
+    pub(crate) fn promise(&mut self, run: &RunId, intent: Intent) {
+        self.live_run = Some(run.to_string());
+        self.intent = Some(intent);
+    }
+
+    /// Whether that run is the one that works on it, or is about to.
+    pub(crate) fn names(&self, run: &RunId) -> bool {
+        self.live_run.as_deref() == Some(run.as_str())
+    }
+
+    /// Whether that run was asked for, has not begun, and can still be called off.
+    pub(crate) fn promises(&self, run: &RunId) -> bool {
+        self.names(run) && self.intent.is_some()
+    }
+
+    /// No run works on it any more.
+    pub(crate) fn let_go(&mut self) {
+        self.live_run = None;
+        self.intent = None;
     }
 
     /// The nodes that its spec asks for and that it does not have yet. Pure; [`reserve`](Self::reserve) their names in

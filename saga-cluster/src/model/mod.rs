@@ -4,6 +4,7 @@
 //! thing that an engine accepts to destroy.
 
 mod cluster;
+mod intent;
 mod label;
 mod node;
 pub mod proof;
@@ -13,6 +14,7 @@ mod status;
 mod timestamp;
 
 pub use cluster::{Cluster, ClusterId};
+pub use intent::{Intended, Intent};
 pub use label::{ClusterName, GroupName, InvalidName, KindName, MAX_NAME_LENGTH};
 pub use node::{InvalidToken, MAX_TOKEN_LENGTH, NewNode, Node, NodeName, NodeToken};
 pub(crate) use proof::ProofRecord;

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{ClusterRepository, Listing, RepositoryError, check_update};
-use crate::model::{Cluster, ClusterName};
+use super::{ClusterRepository, Listing, RepositoryError, check_update, check_version};
+use crate::model::{Cluster, ClusterId, ClusterName};
 
 /// Keeps records in memory. They end with it.
 #[derive(Debug, Default)]
@@ -51,6 +51,19 @@ impl ClusterRepository for MemoryRepository {
         };
         *found = check_update(found, expected_version, cluster)?;
         Ok(found.clone())
+    }
+
+    async fn remove_version(
+        &self,
+        name: &ClusterName,
+        id: &ClusterId,
+        expected_version: u64,
+    ) -> Result<(), RepositoryError> {
+        let mut clusters = self.clusters();
+        let found = clusters.get(name).ok_or_else(|| RepositoryError::NotFound { name: name.clone() })?;
+        check_version(found, id, expected_version)?;
+        clusters.remove(name);
+        Ok(())
     }
 
     async fn remove(&self, name: &ClusterName) -> Result<bool, RepositoryError> {

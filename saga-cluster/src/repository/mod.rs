@@ -12,7 +12,7 @@ mod suite;
 
 use async_trait::async_trait;
 
-use crate::model::{Cluster, ClusterName, Timestamp};
+use crate::model::{Cluster, ClusterId, ClusterName, Timestamp};
 
 pub use self::sled::SledRepository;
 pub use error::RepositoryError;
@@ -64,7 +64,18 @@ pub trait ClusterRepository: Send + Sync + 'static {
     /// - [`RepositoryError::IllegalTransition`]: its status does not lead to the new one.
     async fn update(&self, expected_version: u64, cluster: Cluster) -> Result<Cluster, RepositoryError>;
 
-    /// Removes the record of that name. Says whether there was one; none is fine.
+    /// Removes the record of that name *and id*, if it still has the expected version.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotFound`] and [`RepositoryError::Conflict`], as for [`update`](Self::update).
+    async fn remove_version(
+        &self,
+        name: &ClusterName,
+        id: &ClusterId,
+        expected_version: u64,
+    ) -> Result<(), RepositoryError>;
+
+    /// Removes the record of that name, whatever it says. Says whether there was one; none is fine.
     ///
     /// # Errors
     /// Only if the store fails: an unreadable record is removed as well.
@@ -107,15 +118,21 @@ pub async fn modify<E: From<RepositoryError>>(
 
 /// What a compare-and-set stores, or why it does not. Each implementation calls it inside its atomic operation.
 fn check_update(found: &Cluster, expected_version: u64, mut next: Cluster) -> Result<Cluster, RepositoryError> {
-    if found.id != next.id {
-        return Err(RepositoryError::NotFound { name: next.name().clone() });
-    }
-    if found.version != expected_version {
-        return Err(RepositoryError::Conflict { name: next.name().clone(), found: found.version });
-    }
+    check_version(found, &next.id, expected_version)?;
     found.status.check(next.status)?;
     next.created = found.created;
     next.updated = Timestamp::now();
     next.version = found.version + 1;
     Ok(next)
+}
+
+/// Whether a record is the one that is meant, unchanged.
+fn check_version(found: &Cluster, id: &ClusterId, expected_version: u64) -> Result<(), RepositoryError> {
+    if found.id != *id {
+        return Err(RepositoryError::NotFound { name: found.name().clone() });
+    }
+    if found.version != expected_version {
+        return Err(RepositoryError::Conflict { name: found.name().clone(), found: found.version });
+    }
+    Ok(())
 }

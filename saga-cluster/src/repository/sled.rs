@@ -20,8 +20,8 @@ use sled::transaction::{
 use sled::{Db, Tree};
 use tokio::task::spawn_blocking;
 
-use super::{ClusterRepository, Listing, RepositoryError, check_update};
-use crate::model::{Cluster, ClusterName};
+use super::{ClusterRepository, Listing, RepositoryError, check_update, check_version};
+use crate::model::{Cluster, ClusterId, ClusterName};
 
 const TREE: &str = "clusters";
 const FORMAT: u32 = 1;
@@ -256,6 +256,23 @@ impl ClusterRepository for SledRepository {
                 let next = check_update(&found, expected_version, cluster.clone())?;
                 record.write(&next)?;
                 Ok(next)
+            })
+        })
+        .await
+    }
+
+    async fn remove_version(
+        &self,
+        name: &ClusterName,
+        id: &ClusterId,
+        expected_version: u64,
+    ) -> Result<(), RepositoryError> {
+        let (name, id) = (name.clone(), id.clone());
+        self.blocking(move |inner| {
+            inner.change(&name, |record| {
+                let found = record.read()?.ok_or_else(|| RepositoryError::NotFound { name: name.clone() })?;
+                check_version(&found, &id, expected_version)?;
+                record.truncate(0).map(drop)
             })
         })
         .await

@@ -17,6 +17,7 @@ pub(super) async fn run(repository: Arc<dyn ClusterRepository>) {
     an_update_is_a_compare_and_set(&*repository).await;
     only_drawn_transitions_are_stored(&*repository).await;
     a_successor_of_the_same_name_is_not_written_to(&*repository).await;
+    only_what_is_meant_is_removed(&*repository).await;
     a_change_that_is_refused_stores_nothing(&*repository).await;
     no_change_of_many_at_once_is_lost(&repository).await;
     only_one_of_many_wins_a_version(&repository).await;
@@ -73,6 +74,21 @@ async fn a_successor_of_the_same_name_is_not_written_to(repository: &dyn Cluster
     assert_eq!(old.version, new.version);
     assert!(matches!(repository.update(1, old).await, Err(RepositoryError::NotFound { .. })));
     assert_eq!(repository.get(new.name()).await.unwrap(), Some(new));
+}
+
+async fn only_what_is_meant_is_removed(repository: &dyn ClusterRepository) {
+    let old = repository.insert(cluster("meant")).await.unwrap();
+    let name = old.name();
+    let changed = repository.update(1, old.clone()).await.unwrap();
+    let conflict = repository.remove_version(name, &old.id, 1).await;
+    assert!(matches!(conflict, Err(RepositoryError::Conflict { found: 2, .. })), "{conflict:?}");
+    repository.remove_version(name, &old.id, changed.version).await.unwrap();
+    let gone = repository.remove_version(name, &old.id, changed.version).await;
+    assert!(matches!(gone, Err(RepositoryError::NotFound { .. })), "{gone:?}");
+    let new = repository.insert(cluster("meant")).await.unwrap();
+    let another = repository.remove_version(name, &old.id, 1).await;
+    assert!(matches!(another, Err(RepositoryError::NotFound { .. })), "{another:?}");
+    assert_eq!(repository.get(name).await.unwrap(), Some(new));
 }
 
 async fn a_change_that_is_refused_stores_nothing(repository: &dyn ClusterRepository) {

@@ -43,7 +43,8 @@ pub(crate) fn saga() -> Result<CreateSaga, BuildError> {
     saga.build(started)
 }
 
-async fn prepare(_: Ctx<ClusterApp>, order: CreateOrder) -> Result<Vec<NodeTask>, StepError> {
+async fn prepare(ctx: Ctx<ClusterApp>, order: CreateOrder) -> Result<Vec<NodeTask>, StepError> {
+    nodes::begin(&ctx, &order.subject).await?;
     Ok(order.subject.tasks(&order.nodes))
 }
 

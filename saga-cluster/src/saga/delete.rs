@@ -41,6 +41,7 @@ pub(crate) fn saga() -> Result<DeleteSaga, BuildError> {
 
 /// Every machine that bears the cluster's tag, and every node of its record: either may know more than the other.
 async fn find(ctx: Ctx<ClusterApp>, order: DeleteOrder) -> Result<Vec<Target>, StepError> {
+    begin(&ctx, &order).await?;
     let mut targets = Vec::new();
     for kind in &order.engines {
         match list(&ctx, kind, &order).await {
@@ -122,14 +123,36 @@ async fn remove(ctx: Ctx<ClusterApp>, (order, swept): (DeleteOrder, Swept)) -> R
     if !swept.is_clean() && !order.force {
         return Err(StepError::rejected(swept.in_words()));
     }
-    let ours = match order.unreadable {
-        true => matches!(ctx.repository.get(&order.name).await, Err(RepositoryError::Unreadable { .. })),
-        false => find_record(&ctx, &order).await?.is_some(),
-    };
-    if ours {
-        ctx.repository.remove(&order.name).await?;
+    match &order.id {
+        Some(id) => {
+            record::remove(&*ctx.repository, &order.name, id, |_| true).await?;
+        }
+        None if order.unreadable && is_unreadable(&ctx, &order).await => {
+            ctx.repository.remove(&order.name).await?;
+        }
+        None => {}
     }
     Ok(swept)
+}
+
+/// Makes sure that this delete is still meant. It finds machines by the cluster's *name*: one that was called off, and is
+/// started all the same by a process that was asleep, would destroy those of a later cluster.
+///
+/// Once it has begun, that name is its own: whatever makes machines for a later cluster needs the key that this run holds.
+async fn begin(ctx: &Ctx<ClusterApp>, order: &DeleteOrder) -> Result<(), StepError> {
+    let meant = match (&order.id, ctx.repository.get(&order.name).await) {
+        (Some(id), Ok(Some(_))) => record::begin(&*ctx.repository, &order.name, id, ctx.run()).await?,
+        // Whoever removed the record did not remove the machines.
+        (_, Ok(None)) => true,
+        (None, Err(RepositoryError::Unreadable { .. })) if order.unreadable => true,
+        (None, Ok(Some(_)) | Err(RepositoryError::Unreadable { .. })) => false,
+        (_, Err(error)) => return Err(error.into()),
+    };
+    if meant { Ok(()) } else { Err(nodes::called_off()) }
+}
+
+async fn is_unreadable(ctx: &Ctx<ClusterApp>, order: &DeleteOrder) -> bool {
+    matches!(ctx.repository.get(&order.name).await, Err(RepositoryError::Unreadable { .. }))
 }
 
 async fn find_record(ctx: &Ctx<ClusterApp>, order: &DeleteOrder) -> Result<Option<Cluster>, StepError> {

@@ -62,6 +62,29 @@ async fn is_there(engine: &dyn Engine, name: &NodeName, token: &NodeToken) -> Re
     Ok(found.map_err(|error| worth_another(&error, format!("it cannot be told whether {name} is gone")))?.is_some())
 }
 
+/// Every run's first act: it makes sure that it is still meant. An error changed nothing.
+pub(super) async fn begin(ctx: &Ctx<ClusterApp>, subject: &Subject) -> Result<(), StepError> {
+    let mut delay = policy::FIRST_LOOK_AGAIN;
+    for attempt in 1.. {
+        match record::begin(&*ctx.repository, &subject.name, &subject.id, ctx.run()).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(called_off()),
+            Err(error) if attempt == policy::LOOKS => {
+                let why = super::chain(&error);
+                return Err(StepError::rejected(format!("it did not begin, and nothing was touched: {why}")));
+            }
+            Err(_) => tokio::time::sleep(delay).await,
+        }
+        delay *= 2;
+    }
+    unreachable!("the last look returns");
+}
+
+/// What ends a run that is not meant any more.
+pub(super) fn called_off() -> StepError {
+    StepError::rejected("the cluster's record does not name this operation any more; it did not begin, and nothing was touched")
+}
+
 /// Adds the new nodes to the record.
 pub(super) async fn admit(ctx: &Ctx<ClusterApp>, subject: &Subject, nodes: Vec<Node>) -> Result<Vec<Node>, StepError> {
     let admitted = record::change(&*ctx.repository, &subject.name, &subject.id, |cluster| {

@@ -45,8 +45,7 @@ pub(crate) struct CreateOrder {
 }
 
 impl CreateOrder {
-    /// What follows from a record that has no node yet. The same record gives the same order, so a service that died
-    /// before it started the run can start it later.
+    /// What follows from a record that has no node yet. The same record gives the same order, whoever reads it.
     pub(crate) fn of(cluster: &Cluster, by: Actor) -> Self {
         Self { subject: Subject::of(cluster, by), nodes: cluster.missing_nodes() }
     }
@@ -62,9 +61,13 @@ pub(crate) struct ScaleOrder {
 }
 
 impl ScaleOrder {
-    pub(crate) fn of(cluster: &Cluster, plan: ScalePlan, by: Actor) -> Self {
-        let leaving = plan.remove().iter().filter_map(|name| cluster.node(name).cloned()).collect();
+    pub(crate) fn of(cluster: &Cluster, plan: ScalePlan, leaving: Vec<Node>, by: Actor) -> Self {
         Self { subject: Subject::of(cluster, by), plan, leaving }
+    }
+
+    /// The nodes of a record that a plan removes.
+    pub(crate) fn leaving(cluster: &Cluster, plan: &ScalePlan) -> Vec<Node> {
+        plan.remove().iter().filter_map(|name| cluster.node(name).cloned()).collect()
     }
 }
 

@@ -39,6 +39,10 @@ pub(super) const SET_UP_WITHIN: Duration = Duration::from_secs(10 * 60);
 pub(super) const RECORD: Retry = Retry::exponential(6);
 pub(super) const RECORD_WITHIN: Duration = Duration::from_secs(30);
 
+/// How often a run looks at the record before it begins, and how long it waits in between, at first.
+pub(super) const LOOKS: u32 = 6;
+pub(super) const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// How often a delete asks the engine: about its machines, and to destroy one of them.
 pub(super) const DELETE_ATTEMPTS: u32 = 8;
 pub(super) const DELETE: Retry = Retry::exponential(DELETE_ATTEMPTS);

@@ -1,6 +1,6 @@
 //! The record of the cluster that a run works on: always by name *and* id.
 
-use saga_core::StepError;
+use saga_core::{RunId, StepError};
 
 use crate::model::{Cluster, ClusterId, ClusterName};
 use crate::repository::{self, ClusterRepository, RepositoryError};
@@ -31,6 +31,53 @@ pub(crate) async fn change(
         Ok(cluster) => Ok(Some(cluster)),
         Err(RepositoryError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Begins a run, as far as its record is concerned: from now on nobody can call it off any more. `false`, if the record
+/// does not name it: it was called off, or another operation has taken the cluster over, or the cluster is gone.
+///
+/// This and the calling off are compare-and-sets on one record, so one of the two comes first, whatever the processes
+/// know of each other, and however long each of them was asleep.
+pub(super) async fn begin(
+    repository: &dyn ClusterRepository,
+    name: &ClusterName,
+    id: &ClusterId,
+    run: &RunId,
+) -> Result<bool, RepositoryError> {
+    loop {
+        let Some(mut cluster) = find(repository, name, id).await?.filter(|cluster| cluster.names(run)) else {
+            return Ok(false);
+        };
+        if cluster.intent.take().is_none() {
+            return Ok(true);
+        }
+        match repository.update(cluster.version, cluster).await {
+            Err(RepositoryError::Conflict { .. }) => {}
+            Err(RepositoryError::NotFound { .. }) => return Ok(false),
+            begun => return begun.map(|_| true),
+        }
+    }
+}
+
+/// Removes the record of that very cluster, if there is one and `may` says so of what it is by then. Says whether there is
+/// none any more.
+pub(crate) async fn remove(
+    repository: &dyn ClusterRepository,
+    name: &ClusterName,
+    id: &ClusterId,
+    mut may: impl FnMut(&Cluster) -> bool + Send,
+) -> Result<bool, RepositoryError> {
+    loop {
+        let Some(cluster) = find(repository, name, id).await? else { return Ok(true) };
+        if !may(&cluster) {
+            return Ok(false);
+        }
+        match repository.remove_version(name, id, cluster.version).await {
+            Err(RepositoryError::Conflict { .. }) => {}
+            Ok(()) | Err(RepositoryError::NotFound { .. }) => return Ok(true),
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -64,6 +64,7 @@ pub(crate) fn saga() -> Result<ScaleSaga, BuildError> {
 
 /// Has the plugin empty the leaving nodes. Whatever goes wrong in here leaves the effect unknown.
 async fn decommission(ctx: Ctx<ClusterApp>, order: ScaleOrder) -> Result<Vec<TerminateTask>, StepError> {
+    nodes::begin(&ctx, &order.subject).await?;
     if order.leaving.is_empty() {
         return Ok(Vec::new());
     }
@@ -78,12 +79,18 @@ async fn decommission(ctx: Ctx<ClusterApp>, order: ScaleOrder) -> Result<Vec<Ter
     Ok(proofs.into_iter().map(|proof| TerminateTask { engine: subject.engine.clone(), proof }).collect())
 }
 
-/// Where nothing leaves, nothing can have happened.
+/// Where nothing leaves, or the run did not even begin, nothing can have happened.
 async fn nothing_to_decommission(
-    _: Ctx<ClusterApp>,
+    ctx: Ctx<ClusterApp>,
     order: ScaleOrder,
 ) -> Result<Probe<Vec<TerminateTask>>, StepError> {
-    Ok(if order.leaving.is_empty() { Probe::Done(Vec::new()) } else { Probe::Unknown })
+    let Subject { name, id, .. } = &order.subject;
+    if order.leaving.is_empty() {
+        let meant = record::begin(&*ctx.repository, name, id, ctx.run()).await?;
+        return Ok(if meant { Probe::Done(Vec::new()) } else { Probe::NotDone });
+    }
+    let record = record::find(&*ctx.repository, name, id).await?;
+    Ok(if record.is_some_and(|record| record.promises(ctx.run())) { Probe::NotDone } else { Probe::Unknown })
 }
 
 /// A proof for each leaving node, in the order of the plan: the node that is destroyed is the node that was chosen.

@@ -43,6 +43,10 @@ pub(crate) async fn scale(app: &ClusterApp, order: &ScaleOrder, run: &RunId, end
         keep_what_stands(cluster, order.plan.add(), end);
         let gone = (0u32..).zip(&order.leaving).filter(|(item, _)| stands(end, phase::TERMINATE, *item));
         cluster.forget(gone.map(|(_, node)| &node.name));
+        if !cluster.names(run) {
+            // How many there should be is what another operation says by now.
+            return;
+        }
         if end.is_completed() {
             cluster.take_over(&order.plan);
             return;
@@ -77,13 +81,13 @@ async fn write(
 ) -> Result<(), RepositoryError> {
     let written = record::change(&*app.repository, name, id, |cluster| {
         tell_nodes(cluster);
-        if cluster.live_run.as_deref() == Some(run.as_str()) {
+        if cluster.names(run) {
             // A status that does not lead there was set by someone else, for a reason of theirs.
             if cluster.status.check(status).is_ok() {
                 cluster.transition(status, reason(end))?;
             }
             if !end.is_resting() {
-                cluster.live_run = None;
+                cluster.let_go();
             }
         }
         Ok(())

@@ -80,7 +80,9 @@ fn orders_survive_the_journal() {
     let cluster = cluster();
     let ada = saga_core::Actor::new("ada", "a test");
     let request = ScaleRequest::default().group(GroupName::new("w").unwrap(), 1);
-    let scale = ScaleOrder::of(&cluster, plan_scale(&cluster, &request).unwrap(), ada.clone());
+    let plan = plan_scale(&cluster, &request).unwrap();
+    let leaving = ScaleOrder::leaving(&cluster, &plan);
+    let scale = ScaleOrder::of(&cluster, plan, leaving, ada.clone());
     assert_eq!(scale.leaving, [cluster.nodes[1].clone()], "the machine that goes is fixed with the plan");
     let read: ScaleOrder = serde_json::from_str(&serde_json::to_string(&scale).unwrap()).unwrap();
     assert_eq!(read, scale);

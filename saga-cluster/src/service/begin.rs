@@ -1,20 +1,26 @@
 //! Beginning to create or to scale.
 //!
-//! The run's id is chosen first. Then the record says that this run works on it, then the run is started. A service
-//! that dies in between leaves a record that names a run which does not exist: [`repair`](super::repair) settles that.
+//! The run's id is chosen first. Then the record names that run, with all that it is to do; then the run is started. A
+//! process that dies in between, or falls asleep, leaves a record that promises a run which does not exist: any other
+//! process may start it, and [`repair`](super::repair) does. It is the same run, whoever is faster.
+//!
+//! What is promised can be called off only in the record, and only until the run has begun, which is the run's own first
+//! act, in the record too. So a run that is started too late finds that it is not meant any more, and touches nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use saga_core::{Actor, RunId};
-use tracing::warn;
 
 use super::inner::{Inner, allowed, may_have_started};
 use super::{OperationKind, ServiceError};
-use crate::model::{Cluster, ClusterName, ClusterSpec, KindName, ScalePlan, ScaleRequest, Status, plan_scale};
+use crate::model::{
+    Cluster, ClusterName, ClusterSpec, Intended, Intent, KindName, ScaleRequest, Status, plan_scale,
+};
 use crate::plugin::{Plugin, PluginError};
 use crate::repository::RepositoryError;
 use crate::saga::order::{CreateOrder, ScaleOrder};
+use crate::saga::record;
 
 /// A run that was begun, and what it does.
 pub(super) type Begun = (RunId, OperationKind);
@@ -32,8 +38,8 @@ impl Inner {
         }
         let run = RunId::generate();
         let mut cluster = Cluster::new(spec);
-        cluster.live_run = Some(run.to_string());
         cluster.status_description = format!("asked for by {by}");
+        cluster.promise(&run, Intent { by, what: Intended::Create });
         if let Err(error) = self.insert(&cluster).await {
             if matches!(error, RepositoryError::AlreadyExists { .. }) {
                 return Err(ServiceError::AlreadyExists { name });
@@ -42,27 +48,7 @@ impl Inner {
             self.look_after(&name);
             return Err(error.into());
         }
-        match self.start_create(&cluster, &run, by).await {
-            Ok(()) => Ok((run, OperationKind::Create)),
-            Err(error) => {
-                self.look_after(&name);
-                Err(error)
-            }
-        }
-    }
-
-    /// Starts the run that a record in status Creating names. If it certainly was not started, the record goes.
-    pub(super) async fn start_create(&self, cluster: &Cluster, run: &RunId, by: Actor) -> Result<(), ServiceError> {
-        let name = cluster.name();
-        let order = CreateOrder::of(cluster, by);
-        let started = self.coordinator.start_with(&self.create, order, Self::options(name, run)?).await;
-        let Err(error) = started else { return Ok(()) };
-        if !may_have_started(&error)
-            && let Err(error) = self.repository().remove(name).await
-        {
-            warn!(cluster = %name, %error, "the record of a create that was not started could not be removed yet");
-        }
-        Err(self.not_started(name, error).await)
+        self.begin(&cluster, &run).await
     }
 
     pub(super) async fn scale(
@@ -74,49 +60,120 @@ impl Inner {
         let _alone = self.alone_on(&name).await;
         self.repair(&name).await?;
         let run = RunId::generate();
-        let (cluster, plan) = self.choose_nodes(&name, &request, &run, &by).await?;
-        let before = cluster.status_description.clone();
-        let order = ScaleOrder::of(&cluster, plan, by);
-        let started = self.coordinator.start_with(&self.scale, order, Self::options(&name, &run)?).await;
-        let Err(error) = started else { return Ok((run, OperationKind::Scale)) };
-        let taken_back = if may_have_started(&error) { Ok(()) } else { self.not_scaled(&cluster, &run, &before).await };
-        if may_have_started(&error) || taken_back.is_err() {
-            self.look_after(&name);
+        let cluster = self.choose_nodes(&name, &request, &run, &by).await?;
+        if has_begun(&cluster, &run) {
+            return Ok((run, OperationKind::Scale));
         }
-        Err(self.not_started(&name, error).await)
+        self.begin(&cluster, &run).await
     }
 
-    /// Decides which nodes go and come, and marks the record, in one compare-and-set. Returns the record as it was
-    /// decided upon. Once it is marked, nothing is ever chosen again.
+    /// Starts the run that a record promises, for whoever asked for it.
+    pub(super) async fn begin(self: &Arc<Self>, cluster: &Cluster, run: &RunId) -> Result<Begun, ServiceError> {
+        let begun = self.keep_promise(cluster, run).await;
+        if begun.is_err() {
+            self.look_after(cluster.name());
+        }
+        begun
+    }
+
+    /// Starts the run that a record promises, as the record says: whoever does it, it is the same run. If it certainly
+    /// cannot be started, it is called off.
+    pub(super) async fn keep_promise(&self, cluster: &Cluster, run: &RunId) -> Result<Begun, ServiceError> {
+        let Some(Intent { by, what }) = cluster.intent.clone() else {
+            return Err(ServiceError::Unreadable { run: run.clone(), why: "nobody knows what it is to do".to_owned() });
+        };
+        let name = cluster.name();
+        let options = Self::options(name, run)?;
+        let (kind, started) = match what {
+            Intended::Create => {
+                let order = CreateOrder::of(cluster, by);
+                (OperationKind::Create, self.runs.start(&self.create, order, options).await)
+            }
+            Intended::Scale { plan, leaving } => {
+                let order = ScaleOrder::of(cluster, plan, leaving, by);
+                (OperationKind::Scale, self.runs.start(&self.scale, order, options).await)
+            }
+            Intended::Delete { force } => return self.keep_to_delete(cluster, run, force, by).await,
+        };
+        let Err(error) = started else { return Ok((run.clone(), kind)) };
+        let may_have_started = may_have_started(&error);
+        let error = self.not_started(name, error).await;
+        // Another process may have been luckier.
+        let called_off = may_have_started || self.call_off(cluster, run, kind, &error).await.unwrap_or(true);
+        if called_off { Err(error) } else { Ok((run.clone(), kind)) }
+    }
+
+    /// Takes a promise back: what was asked for will never begin. `false`, if it has begun.
+    pub(super) async fn call_off(
+        &self,
+        cluster: &Cluster,
+        run: &RunId,
+        kind: OperationKind,
+        why: &ServiceError,
+    ) -> Result<bool, ServiceError> {
+        let (name, id) = (cluster.name(), &cluster.id);
+        let mut begun = false;
+        match kind {
+            OperationKind::Create => {
+                record::remove(self.repository(), name, id, |found| {
+                    begun = has_begun(found, run);
+                    found.promises(run)
+                })
+                .await?;
+            }
+            OperationKind::Scale | OperationKind::Delete => {
+                self.write(name, id, |found| {
+                    begun = has_begun(found, run);
+                    if found.promises(run) {
+                        match kind {
+                            OperationKind::Delete => {
+                                found.transition(Status::Error, format!("the delete could not be begun: {why}"))?;
+                            }
+                            _ => found.transition(
+                                Status::Active,
+                                format!("a scale could not be begun, and nothing was touched: {why}"),
+                            )?,
+                        }
+                        found.let_go();
+                    }
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        Ok(!begun)
+    }
+
+    /// Decides which nodes go and come, and marks the record, in one compare-and-set. Returns the record as it is then.
+    /// Once it is marked, nothing is ever chosen again.
     async fn choose_nodes(
         self: &Arc<Self>,
         name: &ClusterName,
         request: &ScaleRequest,
         run: &RunId,
         by: &Actor,
-    ) -> Result<(Cluster, ScalePlan), ServiceError> {
-        let mut chosen: Option<(Cluster, ScalePlan)> = None;
+    ) -> Result<Cluster, ServiceError> {
         for attempt in 1.. {
             let cluster = self.repository().get(name).await;
             let cluster = cluster?.ok_or_else(|| ServiceError::NoSuchCluster { name: name.clone() })?;
-            if cluster.live_run.as_deref() == Some(run.as_str())
-                && let Some(chosen) = chosen
-            {
-                return Ok(chosen); // the write before this look had its effect
+            if cluster.names(run) {
+                return Ok(cluster); // the write before this look had its effect
             }
             self.may_scale(&cluster).await?;
             let plan = plan_scale(&cluster, request)?;
             self.has_engine(&cluster.spec.engine)?;
             let plugin = self.plugin(&cluster.spec.plugin)?;
             asked(|| plugin.validate_scale(&cluster, &plan))?;
-            let mut marked = cluster.clone();
+            let leaving = ScaleOrder::leaving(&cluster, &plan);
+            let version = cluster.version;
+            let mut marked = cluster;
             marked.reserve(plan.add().iter().map(|node| &node.name));
             marked.transition(Status::Scaling, format!("asked for by {by}")).map_err(RepositoryError::from)?;
-            marked.live_run = Some(run.to_string());
-            match self.repository().update(cluster.version, marked).await {
-                Ok(_) => return Ok((cluster, plan)),
-                Err(RepositoryError::Conflict { .. }) => chosen = None,
-                Err(RepositoryError::Store { .. }) if attempt < 4 => chosen = Some((cluster, plan)),
+            marked.promise(run, Intent { by: by.clone(), what: Intended::Scale { plan, leaving } });
+            match self.repository().update(version, marked).await {
+                Ok(marked) => return Ok(marked),
+                Err(RepositoryError::Conflict { .. }) => {}
+                Err(RepositoryError::Store { .. }) if attempt < 4 => {}
                 Err(error) => {
                     self.look_after(name);
                     return Err(error.into());
@@ -145,18 +202,6 @@ impl Inner {
         Err(ServiceError::NotAllowed { name, status: cluster.status, why, allowed })
     }
 
-    /// The record of a scale that was certainly not started is as before.
-    pub(super) async fn not_scaled(&self, cluster: &Cluster, run: &RunId, why: &str) -> Result<(), ServiceError> {
-        let written = self.write(cluster.name(), &cluster.id, |cluster| {
-            if cluster.live_run.as_deref() == Some(run.as_str()) {
-                cluster.transition(Status::Active, why)?;
-                cluster.live_run = None;
-            }
-            Ok(())
-        });
-        Ok(written.await.map(drop)?)
-    }
-
     pub(super) fn has_engine(&self, kind: &KindName) -> Result<(), ServiceError> {
         let engines = &self.app().engines;
         if engines.contains_key(kind.as_str()) {
@@ -178,4 +223,9 @@ fn asked(validate: impl FnOnce() -> Result<(), PluginError>) -> Result<(), Servi
     let opinion = catch_unwind(AssertUnwindSafe(validate));
     let opinion = opinion.unwrap_or_else(|_| Err(PluginError::fatal("the plugin panicked")));
     opinion.map_err(ServiceError::Refused)
+}
+
+/// Whether that very run has begun, so that it cannot be called off any more.
+fn has_begun(cluster: &Cluster, run: &RunId) -> bool {
+    cluster.names(run) && cluster.intent.is_none()
 }

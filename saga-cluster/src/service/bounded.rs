@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 
-use crate::model::{Cluster, ClusterName};
+use crate::model::{Cluster, ClusterId, ClusterName};
 use crate::repository::{ClusterRepository, Listing, RepositoryError};
 
 /// Less than what a guard is given to answer.
@@ -46,6 +46,15 @@ impl ClusterRepository for Bounded {
 
     async fn update(&self, expected_version: u64, cluster: Cluster) -> Result<Cluster, RepositoryError> {
         bounded("changing a record", self.0.update(expected_version, cluster)).await
+    }
+
+    async fn remove_version(
+        &self,
+        name: &ClusterName,
+        id: &ClusterId,
+        expected_version: u64,
+    ) -> Result<(), RepositoryError> {
+        bounded("removing a record", self.0.remove_version(name, id, expected_version)).await
     }
 
     async fn remove(&self, name: &ClusterName) -> Result<bool, RepositoryError> {

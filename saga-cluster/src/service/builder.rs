@@ -11,9 +11,10 @@ use tracing::warn;
 
 use super::bounded::Bounded;
 use super::inner::Inner;
+use super::repair::in_transition;
+use super::runs::Runs;
 use super::{Service, ServiceError};
 use crate::engine::Engine;
-use crate::model::Status;
 use crate::plugin::Plugin;
 use crate::repository::ClusterRepository;
 use crate::saga::{ClusterApp, Live, create, delete, scale};
@@ -64,13 +65,13 @@ impl ServiceBuilder {
                 panic!("the sagas of this crate are sound: {mistakes}")
             }
         };
-        let app = ClusterApp {
+        let app = Arc::new(ClusterApp {
             repository: Arc::new(Bounded(self.repository)),
             engines: self.engines,
             plugins: self.plugins,
             live: Live::new(),
-        };
-        let coordinator = Coordinator::builder_shared(self.store, Arc::new(app))
+        });
+        let coordinator = Coordinator::builder_shared(self.store, Arc::clone(&app))
             .register(&create)
             .register(&scale)
             .register(&delete)
@@ -78,25 +79,33 @@ impl ServiceBuilder {
             .await?;
         let stop = CancellationToken::new();
         let beginning = Mutex::default();
-        let inner = Arc::new(Inner { coordinator, create, scale, delete, beginning, stop: stop.clone() });
+        let runs = Runs::driven_by(coordinator);
+        let inner = Arc::new(Inner { runs, app, create, scale, delete, beginning, stop: stop.clone() });
         let service = Service::new(Arc::clone(&inner), stop);
         for cluster in inner.repository().list().await?.clusters {
-            if matches!(cluster.status, Status::Creating | Status::Scaling | Status::Deleting) {
+            if in_transition(&cluster) {
                 // At once, so that what goes on is known when this returns; later, if it cannot be mended yet.
                 let mending = async {
                     let _alone = inner.alone_on(cluster.name()).await;
                     inner.repair(cluster.name()).await
                 };
-                match tokio::time::timeout(MEND_AT_START, mending).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        warn!(cluster = %cluster.name(), %error, "a cluster cannot be mended yet");
-                        inner.look_after(cluster.name());
-                    }
-                    Err(_) => inner.look_after(cluster.name()),
+                let mended = tokio::time::timeout(MEND_AT_START, mending).await;
+                if let Ok(Err(error)) = &mended {
+                    warn!(cluster = %cluster.name(), %error, "a cluster cannot be mended yet");
+                }
+                if !matches!(mended, Ok(Ok(()))) {
+                    inner.look_after(cluster.name());
                 }
             }
         }
+        let (watch, stop) = (Arc::clone(&inner).keep_watch(), inner.stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = watch => {}
+            }
+        });
         Ok(service)
     }
 }

@@ -89,6 +89,13 @@ pub enum ServiceError {
         allowed: Vec<String>,
     },
 
+    /// Something else was asked of the cluster meanwhile, by another process. Look at the cluster again.
+    #[error("cluster `{name}` is not as it was when this was asked for: something else was asked of it meanwhile")]
+    Outdated {
+        /// The cluster.
+        name: ClusterName,
+    },
+
     /// The repository failed. Whether a change was made is looked after by the service; ask again later.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use saga_core::store::{RunStatus, RunSummary};
-use saga_core::{Coordinator, ExclusiveKey, ParkReason, Payload, RunId, Seq, StartError, StartOptions};
+use saga_core::{ExclusiveKey, ParkReason, Payload, RunId, Seq, StartError, StartOptions};
 use tokio::sync::OwnedMutexGuard;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::runs::Runs;
 use super::{OperationKind, ServiceError};
 use crate::model::{Cluster, ClusterId, ClusterName};
 use crate::repository::{ClusterRepository, RepositoryError};
@@ -19,23 +21,25 @@ use crate::saga::scale::{self, ScaleSaga};
 use crate::saga::{ClusterApp, record};
 
 /// How often a change of the record is tried before the caller is told that it failed.
-const WRITE_ATTEMPTS: u32 = 4;
-const FIRST_DELAY: Duration = Duration::from_millis(50);
+pub(super) const WRITE_ATTEMPTS: u32 = 4;
+pub(super) const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 pub(super) struct Inner {
-    pub(super) coordinator: Coordinator<ClusterApp>,
+    pub(super) runs: Runs,
+    pub(super) app: Arc<ClusterApp>,
     pub(super) create: CreateSaga,
     pub(super) scale: ScaleSaga,
     pub(super) delete: DeleteSaga,
-    /// Operations on one cluster begin one after the other. That only one *runs* at a time is the store's business.
+    /// Operations on one cluster begin one after the other in this process, which saves them from undoing each other's
+    /// work. That nothing goes wrong if they don't is the business of the record and of the store of runs.
     pub(super) beginning: Mutex<BTreeMap<ClusterName, Arc<tokio::sync::Mutex<()>>>>,
     pub(super) stop: CancellationToken,
 }
 
 impl Inner {
     pub(super) fn app(&self) -> &ClusterApp {
-        self.coordinator.app()
+        &self.app
     }
 
     pub(super) fn repository(&self) -> &dyn ClusterRepository {
@@ -54,15 +58,15 @@ impl Inner {
 
     /// The run that holds the cluster, live or resting.
     pub(super) async fn holder(&self, name: &ClusterName) -> Result<Option<(RunSummary, OperationKind)>, ServiceError> {
-        let Some(run) = self.coordinator.holder(&key(name)?).await? else { return Ok(None) };
-        let Some(summary) = self.coordinator.summary(&run).await? else { return Ok(None) };
+        let Some(run) = self.runs.holder(&key(name)?).await? else { return Ok(None) };
+        let Some(summary) = self.runs.summary(&run).await? else { return Ok(None) };
         let kind = kind(&summary)?;
         Ok(Some((summary, kind)))
     }
 
     /// Why the run that holds the cluster cannot be taken up here, if that is so.
     pub(super) fn parked(&self, run: &RunId) -> Option<Arc<ParkReason>> {
-        self.coordinator.parked().into_iter().find(|parked| parked.run == *run).map(|parked| parked.reason)
+        self.runs.parked(run)
     }
 
     /// Why nothing else can be done to a cluster while that run holds it.
@@ -76,7 +80,7 @@ impl Inner {
     /// The input that a run was started with.
     pub(super) async fn input(&self, run: &RunId) -> Result<Payload, ServiceError> {
         let unreadable = |why: String| ServiceError::Unreadable { run: run.clone(), why };
-        let first = self.coordinator.store().read(run, Seq::ZERO, 1).await?;
+        let first = self.runs.read(run, Seq::ZERO, 1).await?;
         let first = first.first().ok_or_else(|| unreadable("it is empty".to_owned()))?;
         match first.decode().map_err(|error| unreadable(error.to_string()))?.event {
             saga_core::journal::Event::RunStarted { input, .. } => Ok(input),
@@ -123,30 +127,32 @@ impl Inner {
     }
 
     /// Mends in the background what could not be mended at once: no cluster stays in a status that no run stands for.
-    pub(super) fn look_after(self: &Arc<Self>, name: &ClusterName) {
+    pub(super) fn look_after(self: &Arc<Self>, name: &ClusterName) -> JoinHandle<()> {
         let (inner, name, stop) = (Arc::clone(self), name.clone(), self.stop.clone());
-        let mending = async move {
-            let mut delay = FIRST_DELAY;
-            loop {
-                let mended = {
-                    let _alone = inner.alone_on(&name).await;
-                    inner.repair(&name).await
-                };
-                match mended {
-                    Ok(()) | Err(ServiceError::Stopped) => return,
-                    Err(error) => warn!(cluster = %name, %error, "a cluster cannot be mended yet"),
-                }
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(LONGEST_DELAY);
-            }
-        };
         tokio::spawn(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = mending => {}
+                () = inner.mend(&name) => {}
             }
-        });
+        })
+    }
+
+    /// Mends a cluster, however long that takes.
+    async fn mend(&self, name: &ClusterName) {
+        let mut delay = FIRST_DELAY;
+        loop {
+            let mended = {
+                let _alone = self.alone_on(name).await;
+                self.repair(name).await
+            };
+            match mended {
+                Ok(()) | Err(ServiceError::Stopped) => return,
+                Err(error) => warn!(cluster = %name, %error, "a cluster cannot be mended yet"),
+            }
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(LONGEST_DELAY);
+        }
     }
 
     /// How a run is started: under its id, holding the cluster.

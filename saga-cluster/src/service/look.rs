@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use saga_core::journal::Record;
 use saga_core::store::{Query, RunStatus, RunSummary};
-use saga_core::{Payload, RunId, SagaName, Seq};
+use saga_core::{ExclusiveKey, RunId, Seq};
 
-use super::inner::{Inner, allowed, cluster_of, kind};
+use super::inner::{Inner, allowed, cluster_of, key, key_beside, kind};
 use super::narrate::Narrator;
 use super::{ClusterReport, HistoryEntry, Listing, OperationKind, RunReport, ServiceError};
 use crate::engine::Machine;
@@ -71,7 +71,7 @@ impl Inner {
     async fn report(&self, summary: RunSummary, kind: OperationKind) -> Result<RunReport, ServiceError> {
         let (mut why, mut residue) = (String::new(), Vec::new());
         if summary.status.is_resting() {
-            let outcome = self.coordinator.attach::<Payload>(&summary.run).await?.outcome().await?;
+            let outcome = self.runs.outcome(&summary.run).await?;
             (why, residue) = (reason(&outcome), outcome.residue().to_vec());
         } else if let Some(reason) = self.parked(&summary.run) {
             why = reason.to_string();
@@ -80,9 +80,11 @@ impl Inner {
     }
 
     pub(super) async fn history(&self, name: &ClusterName) -> Result<Vec<HistoryEntry>, ServiceError> {
-        let runs = self.runs(Vec::new()).await?;
+        let mut runs = self.runs_of(key(name)?).await?;
+        runs.extend(self.runs_of(key_beside(name)?).await?);
+        oldest_first(&mut runs);
         let mut history = Vec::new();
-        for summary in runs.iter().filter(|summary| cluster_of(summary).is_ok_and(|its| its == *name)) {
+        for summary in &runs {
             let (kind, run) = (kind(summary)?, &summary.run);
             let mut narrator = Narrator::new(kind);
             for Record { at, event, .. } in self.journal(run).await? {
@@ -99,27 +101,27 @@ impl Inner {
 
     /// The operations that have not ended: the cluster, what is done to it, and the run.
     pub(super) async fn unfinished(&self) -> Result<Vec<(ClusterName, OperationKind, RunId)>, ServiceError> {
-        let unfinished = vec![RunStatus::Running, RunStatus::Halted, RunStatus::Stuck];
-        let runs = self.runs(unfinished).await?;
+        let statuses = vec![RunStatus::Running, RunStatus::Halted, RunStatus::Stuck];
+        let mut runs = Vec::new();
+        for saga in [self.create.name(), self.scale.name(), self.delete.name()] {
+            let unfinished =
+                Query { statuses: statuses.clone(), saga: Some(saga.clone()), ..Query::default() };
+            runs.extend(self.runs_like(unfinished).await?);
+        }
+        oldest_first(&mut runs);
         runs.into_iter().map(|summary| Ok((cluster_of(&summary)?, kind(&summary)?, summary.run))).collect()
     }
 
-    /// All runs of the three sagas, oldest first.
-    async fn runs(&self, statuses: Vec<RunStatus>) -> Result<Vec<RunSummary>, ServiceError> {
-        let mut runs = Vec::new();
-        for saga in [self.create.name(), self.scale.name(), self.delete.name()] {
-            runs.extend(self.runs_of(saga, &statuses).await?);
-        }
-        runs.sort_by(|a, b| (a.created_at, &a.run).cmp(&(b.created_at, &b.run)));
-        Ok(runs)
+    /// All runs that hold or held a key.
+    async fn runs_of(&self, key: ExclusiveKey) -> Result<Vec<RunSummary>, ServiceError> {
+        self.runs_like(Query { key: Some(key), ..Query::default() }).await
     }
 
-    async fn runs_of(&self, saga: &SagaName, statuses: &[RunStatus]) -> Result<Vec<RunSummary>, ServiceError> {
-        let mut query =
-            Query { statuses: statuses.to_vec(), saga: Some(saga.clone()), limit: PAGE, ..Query::default() };
+    async fn runs_like(&self, mut query: Query) -> Result<Vec<RunSummary>, ServiceError> {
+        query.limit = PAGE;
         let mut runs = Vec::new();
         loop {
-            let page = self.coordinator.list(&query).await?;
+            let page = self.runs.list(&query).await?;
             runs.extend(page.runs);
             match page.next {
                 Some(next) => query.after = Some(next),
@@ -132,7 +134,7 @@ impl Inner {
         let mut records: Vec<Record> = Vec::new();
         loop {
             let after = records.last().map_or(Seq::ZERO, |last| last.seq);
-            let page = self.coordinator.store().read(run, after, PAGE).await?;
+            let page = self.runs.read(run, after, PAGE).await?;
             let last = page.len() < PAGE;
             for encoded in page {
                 let unreadable = |why: String| ServiceError::Unreadable { run: run.clone(), why };
@@ -154,6 +156,10 @@ impl Inner {
         left.sort();
         Ok(left)
     }
+}
+
+fn oldest_first(runs: &mut [RunSummary]) {
+    runs.sort_by(|a, b| (a.created_at, &a.run).cmp(&(b.created_at, &b.run)));
 }
 
 /// An answer, or why there is none: whoever only looks is not to hang or to fall with what they look at.

@@ -41,12 +41,13 @@ mod remove;
 mod repair;
 mod report;
 mod rest;
+mod runs;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::{RunId, Shutdown};
+use saga_core::RunId;
 use tokio_util::sync::CancellationToken;
 
 use self::begin::Begun;
@@ -190,7 +191,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Outcome`], if there is no such run; or what the store of runs fails with.
     pub async fn operation(&self, run: &RunId) -> Result<Operation, ServiceError> {
-        let summary = self.inner.coordinator.summary(run).await?;
+        let summary = self.inner.runs.summary(run).await?;
         let summary = summary.ok_or_else(|| saga_core::OutcomeError::UnknownRun(run.clone()))?;
         Ok(self.begun(inner::cluster_of(&summary)?, (summary.run.clone(), inner::kind(&summary)?)))
     }
@@ -202,7 +203,7 @@ impl Service {
     /// What closing the store of runs fails with; the service has ended all the same.
     pub async fn shutdown(&self, grace: Duration) -> Result<(), ServiceError> {
         self.inner.stop.cancel();
-        Ok(self.inner.coordinator.shutdown(Shutdown::Park { grace }).await?)
+        Ok(self.inner.runs.shutdown(grace).await?)
     }
 
     fn begun(&self, cluster: ClusterName, (run, kind): Begun) -> Operation {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt, TryStreamExt};
 use saga_core::journal::Record;
 use saga_core::store::RunStatus;
-use saga_core::{Outcome, OutcomeError, Payload, RunId};
+use saga_core::{Outcome, OutcomeError, RunId};
 use tokio::sync::broadcast;
 
 use super::inner::allowed;
@@ -42,7 +42,7 @@ impl Operation {
         let operation = self.clone();
         let live = operation.service.inner.app().live.listen();
         futures::stream::once(async move {
-            let handle = operation.service.inner.coordinator.attach::<Payload>(&operation.run).await?;
+            let handle = operation.service.inner.runs.attach(&operation.run).await?;
             let telling = Telling {
                 records: Box::pin(handle.events()),
                 live,
@@ -61,7 +61,7 @@ impl Operation {
     /// # Errors
     /// [`ServiceError`], if that cannot be told.
     pub async fn status(&self) -> Result<RunStatus, ServiceError> {
-        let summary = self.service.inner.coordinator.summary(&self.run).await?;
+        let summary = self.service.inner.runs.summary(&self.run).await?;
         Ok(summary.ok_or_else(|| OutcomeError::UnknownRun(self.run.clone()))?.status)
     }
 
@@ -71,7 +71,7 @@ impl Operation {
     /// [`ServiceError`], if that cannot be told (for example because the service was stopped).
     pub async fn end(&self) -> Result<OperationEnd, ServiceError> {
         let inner = &self.service.inner;
-        let outcome = inner.coordinator.attach::<Payload>(&self.run).await?.outcome().await;
+        let outcome = inner.runs.outcome(&self.run).await;
         let outcome = outcome.map_err(|error| match error {
             OutcomeError::Stopped(_) => ServiceError::Stopped,
             error => error.into(),

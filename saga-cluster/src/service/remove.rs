@@ -1,29 +1,20 @@
 //! Beginning to delete, which is allowed always.
 //!
-//! The record says Deleting first, and names the delete's run: from then on no other run writes its status, and a
-//! service that dies goes on from there. What works on the cluster is then cancelled and waited for, or given up if it
-//! rests; only then the delete is started.
+//! The record says Deleting first, and names the delete's run: from then on no other run writes its status, and none that
+//! was only promised begins any more. A process that dies is replaced by any other, which goes on from there. What works
+//! on the cluster is then cancelled and waited for, or given up if it rests; only then the delete is started.
 
 use std::sync::Arc;
 
 use saga_core::store::RunStatus;
-use saga_core::{Actor, CancelError, Payload, RunId, StartError, StartOptions};
+use saga_core::{Actor, CancelError, OperatorError, RunId, StartError, StartOptions};
 
 use super::begin::Begun;
-use super::inner::{Inner, key, key_beside, may_have_started};
+use super::inner::{FIRST_DELAY, Inner, WRITE_ATTEMPTS, key, key_beside, may_have_started};
 use super::{DeleteOptions, OperationKind, ServiceError};
-use crate::model::{Cluster, ClusterName, KindName, Status};
+use crate::model::{Cluster, ClusterName, Intended, Intent, Status};
 use crate::repository::RepositoryError;
 use crate::saga::order::DeleteOrder;
-
-/// What a delete found in the repository.
-#[derive(Clone, Copy)]
-pub(super) enum Found<'a> {
-    Record(&'a Cluster),
-    /// A record that this build cannot read.
-    Unreadable,
-    Nothing,
-}
 
 impl Inner {
     pub(super) async fn delete(
@@ -33,111 +24,148 @@ impl Inner {
         by: Actor,
     ) -> Result<Begun, ServiceError> {
         let _alone = self.alone_on(&name).await;
-        let holder = self.holder(&name).await?;
-        // Someone else deletes it if, and only if, a live run does. A status proves nothing.
-        if let Some((summary, OperationKind::Delete)) = &holder
-            && summary.status.is_live()
-            && (!how.force || self.parked(&summary.run).is_none())
-        {
-            return Ok((summary.run.clone(), OperationKind::Delete));
-        }
-        if let Some((summary, kind)) = &holder
-            && !how.force
-            && self.parked(&summary.run).is_some()
-        {
-            // Nothing is marked that cannot go on.
-            return Err(self.in_the_way(&name, summary.run.clone(), *kind));
-        }
-        let (record, unreadable) = match self.repository().get(&name).await {
-            // Nobody can say what it holds, so only force takes it away.
-            Err(RepositoryError::Unreadable { .. }) if how.force => (None, true),
-            record => (record?, false),
-        };
-        if record.is_none() && !unreadable && holder.is_none() {
-            // An engine that cannot tell may have some.
-            let nothing = self.machines(&name, None).await.is_ok_and(|machines| machines.is_empty());
-            if nothing {
-                return Err(ServiceError::NoSuchCluster { name });
-            }
-        }
-        if let Some(cluster) = &record {
-            self.has_engine(&cluster.spec.engine)?;
-        }
         let run = RunId::generate();
-        let record = match record {
-            None => None,
-            Some(cluster) => {
-                let marked = self.write(&name, &cluster.id, |cluster| {
-                    cluster.transition(Status::Deleting, format!("asked for by {by}"))?;
-                    cluster.live_run = Some(run.to_string());
-                    Ok(())
-                });
-                let marked = marked.await;
-                if marked.is_err() {
-                    self.look_after(&name); // it may be marked all the same
-                }
-                marked?
+        for attempt in 1.. {
+            let holder = self.holder(&name).await?;
+            // Someone else deletes it if, and only if, a live run does. A status proves nothing.
+            if let Some((summary, OperationKind::Delete)) = &holder
+                && summary.status.is_live()
+                && (!how.force || self.parked(&summary.run).is_none())
+            {
+                return Ok((summary.run.clone(), OperationKind::Delete));
             }
-        };
-        let found = match &record {
-            Some(cluster) => Found::Record(cluster),
-            None if unreadable => Found::Unreadable,
-            None => Found::Nothing,
-        };
-        match self.start_delete(&name, found, &run, how, by).await {
-            Ok(()) => Ok((run, OperationKind::Delete)),
-            Err(error) => {
-                self.look_after(&name);
-                Err(error)
+            if let Some((summary, kind)) = &holder
+                && !how.force
+                && self.parked(&summary.run).is_some()
+            {
+                // Nothing is marked that cannot go on.
+                return Err(self.in_the_way(&name, summary.run.clone(), *kind));
+            }
+            let (record, unreadable) = match self.repository().get(&name).await {
+                // Nobody can say what it holds, so only force takes it away.
+                Err(RepositoryError::Unreadable { .. }) if how.force => (None, true),
+                record => (record?, false),
+            };
+            let Some(cluster) = record else {
+                return self.delete_without_record(&name, holder.is_some(), unreadable, &run, how, by).await;
+            };
+            self.has_engine(&cluster.spec.engine)?;
+            match self.promise_to_delete(cluster, &run, how, &by).await {
+                Ok(Promised::ToBegin(cluster, run)) => return self.begin(&cluster, &run).await,
+                Ok(Promised::Begun(run)) => return Ok((run, OperationKind::Delete)),
+                Err(RepositoryError::Conflict { .. } | RepositoryError::NotFound { .. }) => {}
+                Err(RepositoryError::Store { .. }) if attempt < WRITE_ATTEMPTS => {
+                    tokio::time::sleep(FIRST_DELAY * 2u32.pow(attempt)).await;
+                }
+                Err(error) => {
+                    self.look_after(&name); // it may be marked all the same
+                    return Err(error.into());
+                }
             }
         }
+        unreachable!("the last attempt returns");
     }
 
-    /// Starts the delete that the record names, once nothing else works on the cluster. A delete that cannot be started
-    /// is told in the record: it is never left as one that goes on.
-    pub(super) async fn start_delete(
+    /// Marks the record, exactly as it was seen: it is to be deleted, by that run, unless another delete is under way.
+    async fn promise_to_delete(
+        &self,
+        cluster: Cluster,
+        run: &RunId,
+        how: DeleteOptions,
+        by: &Actor,
+    ) -> Result<Promised, RepositoryError> {
+        let named = cluster.live_run.as_deref().and_then(|named| RunId::new(named).ok());
+        if let (Status::Deleting, Some(named)) = (cluster.status, named) {
+            match &cluster.intent {
+                Some(Intent { what: Intended::Delete { force }, .. }) if *force || !how.force => {
+                    return Ok(Promised::ToBegin(cluster, named));
+                }
+                // It may have begun since its key was looked at.
+                None if self.is_live(&named).await => return Ok(Promised::Begun(named)),
+                _ => {}
+            }
+        }
+        let version = cluster.version;
+        let mut marked = cluster;
+        marked.transition(Status::Deleting, format!("asked for by {by}"))?;
+        marked.promise(run, Intent { by: by.clone(), what: Intended::Delete { force: how.force } });
+        let marked = self.repository().update(version, marked).await?;
+        Ok(Promised::ToBegin(marked, run.clone()))
+    }
+
+    async fn is_live(&self, run: &RunId) -> bool {
+        // If that cannot be told, the delete that follows finds out.
+        self.runs.summary(run).await.is_ok_and(|summary| summary.is_some_and(|one| one.status.is_live()))
+    }
+
+    /// Deletes the machines of a cluster that has no record, or none that can be read.
+    async fn delete_without_record(
         &self,
         name: &ClusterName,
-        found: Found<'_>,
+        held: bool,
+        unreadable: bool,
         run: &RunId,
         how: DeleteOptions,
         by: Actor,
-    ) -> Result<(), ServiceError> {
-        let record = match found {
-            Found::Record(cluster) => Some(cluster),
-            Found::Unreadable | Found::Nothing => None,
-        };
+    ) -> Result<Begun, ServiceError> {
+        if !unreadable && !held {
+            // An engine that cannot tell may have some.
+            let nothing = self.machines(name, None).await.is_ok_and(|machines| machines.is_empty());
+            if nothing {
+                return Err(ServiceError::NoSuchCluster { name: name.clone() });
+            }
+        }
+        let engines = self.app().engines.keys().filter_map(|kind| kind.parse().ok()).collect();
+        let order = DeleteOrder { name: name.clone(), id: None, unreadable, engines, force: how.force, by };
+        match self.clear_and_start(order, run).await {
+            Ok(()) => Ok((run.clone(), OperationKind::Delete)),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    /// Starts the delete that a record promises, once nothing else works on the cluster. A delete that cannot be started
+    /// is told in the record: it is never left as one that goes on.
+    pub(super) async fn keep_to_delete(
+        &self,
+        cluster: &Cluster,
+        run: &RunId,
+        force: bool,
+        by: Actor,
+    ) -> Result<Begun, ServiceError> {
         let order = DeleteOrder {
-            name: name.clone(),
-            id: record.map(|cluster| cluster.id.clone()),
-            unreadable: matches!(found, Found::Unreadable),
-            engines: record.map_or_else(|| self.all_engines(), |cluster| vec![cluster.spec.engine.clone()]),
-            force: how.force,
+            name: cluster.name().clone(),
+            id: Some(cluster.id.clone()),
+            unreadable: false,
+            engines: vec![cluster.spec.engine.clone()],
+            force,
             by,
         };
+        let begun = Ok((run.clone(), OperationKind::Delete));
         let (error, may_go_on) = match self.clear_and_start(order, run).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return begun,
             Err(failed) => failed,
         };
-        if !may_go_on && let Some(cluster) = record {
-            self.not_deleted(cluster, run, &error).await?;
-        }
-        Err(error)
+        let called_off = may_go_on || self.call_off(cluster, run, OperationKind::Delete, &error).await?;
+        if called_off { Err(error) } else { begun }
     }
 
     /// Starts the delete, or says why not, and whether it may go on all the same.
     async fn clear_and_start(&self, order: DeleteOrder, run: &RunId) -> Result<(), (ServiceError, bool)> {
         loop {
-            let cleared = self.clear(&order.name, order.force, &order.by).await.map_err(|error| {
+            let cleared = self.clear(&order, run).await.map_err(|error| {
                 let stopped = matches!(error, ServiceError::Stopped);
                 (error, stopped)
             })?;
-            let key = if cleared { key(&order.name) } else { key_beside(&order.name) };
+            let key = match cleared {
+                Cleared::Free => key(&order.name),
+                Cleared::Beside => key_beside(&order.name),
+                Cleared::Begun => return Ok(()),
+            };
             let options = StartOptions::new().id(run.clone()).key(key.map_err(|error| (error, false))?);
-            match self.coordinator.start_with(&self.delete, order.clone(), options).await {
-                Ok(_) => return Ok(()),
+            match self.runs.start(&self.delete, order.clone(), options).await {
+                Ok(()) => return Ok(()),
                 // Another process was faster: what it began is cleared like the rest.
-                Err(StartError::KeyHeld { .. }) if cleared => {}
+                Err(StartError::KeyHeld { .. }) if matches!(cleared, Cleared::Free) => {}
                 Err(error) => {
                     let may_go_on = may_have_started(&error);
                     return Err((self.not_started(&order.name, error).await, may_go_on));
@@ -146,45 +174,76 @@ impl Inner {
         }
     }
 
-    /// Cancels whatever works on the cluster, waits until it rests, and gives it up if that is no end. Whether the
-    /// cluster is free then: a run that cannot be taken up keeps it, and only force passes by that. Should a later build
-    /// take such a run up, its guard finds the cluster gone: it goes back, and kills what it made.
-    async fn clear(&self, name: &ClusterName, force: bool, by: &Actor) -> Result<bool, ServiceError> {
+    /// Cancels whatever works on the cluster, waits until it rests, and gives it up if that is no end. A run that cannot
+    /// be taken up keeps the cluster, and only force passes by that. Should a later build take such a run up, its guard
+    /// finds the cluster gone: it goes back, and kills what it made.
+    async fn clear(&self, order: &DeleteOrder, run: &RunId) -> Result<Cleared, ServiceError> {
+        let (name, by) = (&order.name, &order.by);
         while let Some((summary, kind)) = self.holder(name).await? {
+            if summary.run == *run {
+                return Ok(Cleared::Begun); // another process has started it
+            }
             if self.parked(&summary.run).is_some() {
-                return if force { Ok(false) } else { Err(self.in_the_way(name, summary.run, kind)) };
+                return if order.force { Ok(Cleared::Beside) } else { Err(self.in_the_way(name, summary.run, kind)) };
+            }
+            // Looked at after the holder: as long as this delete is meant, no operation begins that it is not meant for.
+            if !self.is_meant(order, run).await? {
+                return Err(ServiceError::Outdated { name: name.clone() });
             }
             match summary.status {
+                // It ends by itself, and one that is called off does so at once.
+                RunStatus::Running if kind == OperationKind::Delete => {
+                    self.runs.outcome(&summary.run).await?;
+                }
                 RunStatus::Running => {
-                    match self.coordinator.cancel(&summary.run, by.clone()).await {
+                    match self.runs.cancel(&summary.run, by.clone()).await {
                         // It came to rest by itself.
                         Ok(()) | Err(CancelError::NotLive { .. }) => {}
                         Err(CancelError::Stopped(_)) => return Err(ServiceError::Stopped),
                         Err(error) => return Err(error.into()),
                     }
-                    self.coordinator.attach::<Payload>(&summary.run).await?.outcome().await?;
+                    self.runs.outcome(&summary.run).await?;
                 }
                 RunStatus::Halted | RunStatus::Stuck => {
-                    self.coordinator.abandon(&summary.run, by.clone()).await?.outcome().await?;
+                    match self.runs.abandon(&summary.run, by.clone()).await {
+                        // Another process moves it on: what comes of it is seen by looking again.
+                        Ok(()) | Err(OperatorError::Busy(_) | OperatorError::NotAllowed { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    self.runs.outcome(&summary.run).await?;
                 }
                 RunStatus::Completed | RunStatus::RolledBack | RunStatus::Abandoned => {}
             }
         }
-        Ok(true)
+        Ok(Cleared::Free)
     }
 
-    async fn not_deleted(&self, cluster: &Cluster, run: &RunId, why: &ServiceError) -> Result<(), ServiceError> {
-        let written = self.write(cluster.name(), &cluster.id, |cluster| {
-            if cluster.live_run.as_deref() == Some(run.as_str()) {
-                cluster.transition(Status::Error, format!("the delete could not be begun: {why}"))?;
-                cluster.live_run = None;
-            }
-            Ok(())
-        });
-        Ok(written.await.map(drop)?)
+    /// Whether the cluster is still to be deleted by that run.
+    async fn is_meant(&self, order: &DeleteOrder, run: &RunId) -> Result<bool, RepositoryError> {
+        match (&order.id, self.repository().get(&order.name).await) {
+            (_, Ok(None)) => Ok(true),
+            (Some(id), Ok(Some(cluster))) => Ok(cluster.id == *id && cluster.names(run)),
+            (None, Ok(Some(_))) => Ok(false),
+            (None, Err(RepositoryError::Unreadable { .. })) => Ok(order.unreadable),
+            (_, Err(error)) => Err(error),
+        }
     }
+}
 
-    pub(super) fn all_engines(&self) -> Vec<KindName> {
-        self.app().engines.keys().filter_map(|kind| kind.parse().ok()).collect()
-    }
+/// What became of a record that is to say that its cluster is deleted.
+enum Promised {
+    /// It says so, and names that run, which is to be started.
+    ToBegin(Cluster, RunId),
+    /// It said so before, and that run does it.
+    Begun(RunId),
+}
+
+/// What became of whatever was in the way of a delete.
+enum Cleared {
+    /// Nothing is in the way any more.
+    Free,
+    /// A run keeps the cluster that cannot be taken up. It is passed by.
+    Beside,
+    /// The delete itself holds the cluster already.
+    Begun,
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use saga_core::store::RunSummary;
-use saga_core::{Actor, OperatorError};
+use saga_core::{Actor, OperatorError, RunId};
 
 use super::begin::Begun;
 use super::inner::{Inner, allowed};
 use super::{OperationKind, ServiceError};
-use crate::model::{ClusterName, Status};
+use crate::model::{Cluster, ClusterName, Status};
+use crate::repository::RepositoryError;
 
 impl Inner {
     pub(super) async fn retry(self: Arc<Self>, name: ClusterName, by: Actor) -> Result<Begun, ServiceError> {
@@ -19,20 +20,13 @@ impl Inner {
         if kind == OperationKind::Scale
             && let Some(cluster) = self.repository().get(&name).await?
         {
-            let marked = self.write(&name, &cluster.id, |cluster| {
-                let ours = cluster.live_run.as_deref() == Some(summary.run.as_str());
-                if ours && cluster.status == Status::Error {
-                    cluster.transition(Status::Scaling, format!("tried again by {by}"))?;
-                }
-                Ok(())
-            });
-            if let Err(error) = marked.await {
+            if let Err(error) = self.mark_retried(&cluster, &summary.run, &format!("tried again by {by}")).await {
                 self.look_after(&name);
                 return Err(error.into());
             }
         }
-        match self.coordinator.retry(&summary.run, by).await {
-            Ok(_) => Ok((summary.run, kind)),
+        match self.runs.retry(&summary.run, by).await {
+            Ok(()) => Ok((summary.run, kind)),
             Err(error) => {
                 if self.repair(&name).await.is_err() {
                     self.look_after(&name);
@@ -45,8 +39,19 @@ impl Inner {
     pub(super) async fn abandon(self: Arc<Self>, name: ClusterName, by: Actor) -> Result<Begun, ServiceError> {
         let _alone = self.alone_on(&name).await;
         let (summary, kind) = self.resting(&name).await?;
-        self.coordinator.abandon(&summary.run, by).await.map_err(moved_on)?;
+        self.runs.abandon(&summary.run, by).await.map_err(moved_on)?;
         Ok((summary.run, kind))
+    }
+
+    /// The record of a scale that goes on says so.
+    pub(super) async fn mark_retried(&self, cluster: &Cluster, run: &RunId, why: &str) -> Result<(), RepositoryError> {
+        let marked = self.write(cluster.name(), &cluster.id, |cluster| {
+            if cluster.names(run) && cluster.status == Status::Error {
+                cluster.transition(Status::Scaling, why)?;
+            }
+            Ok(())
+        });
+        marked.await.map(drop)
     }
 
     /// The run that rests on the cluster.

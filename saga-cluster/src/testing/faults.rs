@@ -39,7 +39,8 @@ pub enum On {
     ListRecords,
     /// [`ClusterRepository::update`](crate::repository::ClusterRepository::update)
     UpdateRecord,
-    /// [`ClusterRepository::remove`](crate::repository::ClusterRepository::remove)
+    /// [`ClusterRepository::remove`](crate::repository::ClusterRepository::remove) and
+    /// [`remove_version`](crate::repository::ClusterRepository::remove_version)
     RemoveRecord,
 }
 

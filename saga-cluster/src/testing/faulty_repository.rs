@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::faults::{Faults, How, On};
-use crate::model::{Cluster, ClusterName};
+use crate::model::{Cluster, ClusterId, ClusterName};
 use crate::repository::{ClusterRepository, Listing, RepositoryError};
 
 /// Wraps a repository, and fails where its script says so, always with [`RepositoryError::Store`]: a store has no other
@@ -65,6 +65,15 @@ impl<R: ClusterRepository> ClusterRepository for FaultyRepository<R> {
 
     async fn update(&self, expected_version: u64, cluster: Cluster) -> Result<Cluster, RepositoryError> {
         self.act(On::UpdateRecord, self.inner.update(expected_version, cluster)).await
+    }
+
+    async fn remove_version(
+        &self,
+        name: &ClusterName,
+        id: &ClusterId,
+        expected_version: u64,
+    ) -> Result<(), RepositoryError> {
+        self.act(On::RemoveRecord, self.inner.remove_version(name, id, expected_version)).await
     }
 
     async fn remove(&self, name: &ClusterName) -> Result<bool, RepositoryError> {

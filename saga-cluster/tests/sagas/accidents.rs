@@ -78,7 +78,8 @@ async fn a_failed_scale_is_active_only_after_a_rollback() {
 async fn a_failed_write_of_the_record_leaves_no_orphans() {
     let world = World::new();
     let service = world.service().await;
-    writes(&world, On::UpdateRecord, 0, 6, How::FailBefore);
+    // The first write begins the run.
+    writes(&world, On::UpdateRecord, 1, 6, How::FailBefore);
     let end = end(&service.create(spec(), ada()).await.unwrap()).await;
     assert_eq!((end.verdict, end.status), (Verdict::RolledBack, Some(Status::Error)));
     assert_eq!(world.engine.created().len(), 4);

@@ -45,8 +45,8 @@ async fn while_a_scale_hangs() {
 #[tokio::test(start_paused = true)]
 async fn while_the_repository_hangs() {
     for how in [How::HangBefore, How::HangAfter] {
-        // The first change admits the nodes of a create, the second is the finalizer's.
-        for skip in [0, 1] {
+        // The first change begins a create, the second admits its nodes, the third is the finalizer's.
+        for skip in [0, 1, 2] {
             let world = World::new();
             let service = world.service().await;
             writes(&world, On::UpdateRecord, skip, 1, how);

@@ -57,8 +57,8 @@ async fn starting_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn admitting_fails() {
-    // The record's first six changes are attempts to admit the nodes; the next one is the finalizer's.
-    fails(|world, how| writes(world, On::UpdateRecord, 0, 6, how), "admit failed").await;
+    // The record's first change begins the run, the next six are attempts to admit the nodes, then comes the finalizer's.
+    fails(|world, how| writes(world, On::UpdateRecord, 1, 6, how), "admit failed").await;
 }
 
 #[tokio::test(start_paused = true)]

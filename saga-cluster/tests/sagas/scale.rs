@@ -186,8 +186,8 @@ async fn admitting_fails() {
     for how in EVERY_WAY {
         let world = World::new();
         let service = world.with_cluster().await;
-        // One write begins the scale, six are attempts to admit, and then it is the finalizer's turn.
-        writes(&world, On::UpdateRecord, 1, 6, how);
+        // One write promises the scale, one begins it, six are attempts to admit, and then it is the finalizer's turn.
+        writes(&world, On::UpdateRecord, 2, 6, how);
         let end = end(&scale(&service).await).await;
         assert_eq!((end.verdict, end.status), (Verdict::RolledBack, Some(Status::Active)), "{how:?}: {}", end.reason);
         world.assert_consistent(&["w-1", "x-1"]).await;

@@ -82,11 +82,14 @@ async fn a_scale_dies_before_or_after_the_record_is_marked() {
         let service = dies_in_the_write(&mut world, service, On::UpdateRecord, 1, how, scale).await;
         assert_eq!(settled(&world, &service).await, Some(Status::Active), "{how:?}");
         let record = world.record().await.unwrap();
-        assert_eq!(record.live_run, None);
-        assert_eq!(record.status_description.contains("nothing was touched"), how == How::HangAfter);
-        world.assert_consistent(&BEFORE).await;
-        let end = end(&service.scale(&demo(), both_ways(), ada()).await.unwrap()).await;
-        assert_eq!(end.verdict, Verdict::Done);
+        assert_eq!((record.live_run, record.intent), (None, None));
+        if how == How::HangBefore {
+            world.assert_consistent(&BEFORE).await;
+            let end = end(&service.scale(&demo(), both_ways(), ada()).await.unwrap()).await;
+            assert_eq!(end.verdict, Verdict::Done);
+        }
+        // What is promised is kept, with the nodes that were chosen.
+        world.assert_consistent(&AFTER).await;
     }
 }
 
@@ -142,6 +145,35 @@ async fn a_retry_dies_before_or_after_the_record_is_marked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_dies_before_or_after_it_begins() {
+    for how in [How::HangBefore, How::HangAfter] {
+        let mut world = World::new();
+        let service = world.service().await;
+        let ask = async |service: &Service| {
+            let create = service.create(spec(), ada()).await.unwrap();
+            let _ = create.end().await;
+        };
+        let service = dies_in_the_write(&mut world, service, On::UpdateRecord, 1, how, ask).await;
+        assert_eq!(settled(&world, &service).await, Some(Status::Active), "{how:?}");
+        // The first change promises the scale, the second begins it.
+        let ask = async |service: &Service| {
+            let scale = service.scale(&demo(), both_ways(), ada()).await.unwrap();
+            let _ = scale.end().await;
+        };
+        let service = dies_in_the_write(&mut world, service, On::UpdateRecord, 2, how, ask).await;
+        assert_eq!(settled(&world, &service).await, Some(Status::Active), "{how:?}");
+        world.assert_consistent(&AFTER).await;
+        let ask = async |service: &Service| {
+            let delete = service.delete(&demo(), Default::default(), ada()).await.unwrap();
+            let _ = delete.end().await;
+        };
+        let service = dies_in_the_write(&mut world, service, On::UpdateRecord, 2, how, ask).await;
+        assert_eq!(settled(&world, &service).await, None, "{how:?}");
+        world.assert_gone(&service).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_finalizer_dies_before_or_after_its_write() {
     for how in [How::HangBefore, How::HangAfter] {
         let mut world = World::new();
@@ -150,8 +182,8 @@ async fn a_finalizer_dies_before_or_after_its_write() {
             let create = service.create(spec(), ada()).await.unwrap();
             let _ = create.end().await;
         };
-        // The first change admits the nodes, the second is the finalizer's.
-        let service = dies_in_the_write(&mut world, service, On::UpdateRecord, 2, how, ask).await;
+        // The first change begins the run, the second admits the nodes, the third is the finalizer's.
+        let service = dies_in_the_write(&mut world, service, On::UpdateRecord, 3, how, ask).await;
         assert_eq!(settled(&world, &service).await, Some(Status::Active), "{how:?}");
         world.assert_consistent(&BEFORE).await;
         assert!(service.operations().await.unwrap().is_empty());
@@ -218,7 +250,7 @@ async fn a_repository_that_hangs_or_panics_is_got_over() {
         let made = end(&service.create(spec(), ada()).await.unwrap()).await;
         assert_eq!((made.verdict, made.status), (Verdict::Done, Some(Status::Active)), "{how:?}: {}", made.reason);
         // The finalizer's.
-        writes(&world, On::UpdateRecord, 2, 3, how);
+        writes(&world, On::UpdateRecord, 3, 3, how);
         let scaled = end(&service.scale(&demo(), both_ways(), ada()).await.unwrap()).await;
         assert_eq!((scaled.verdict, scaled.status), (Verdict::Done, Some(Status::Active)), "{how:?}");
         writes(&world, On::UpdateRecord, 0, 2, how);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use saga_cluster::model::{Cluster, ClusterName, ClusterSpec, GroupName, NodeName, ScaleRequest, Status};
+use saga_cluster::model::{Cluster, ClusterId, ClusterName, ClusterSpec, GroupName, NodeName, ScaleRequest, Status};
 use saga_cluster::plugin::Plugin;
 use saga_cluster::repository::{ClusterRepository, Listing, MemoryRepository, RepositoryError};
 use saga_cluster::service::{Actor, DeleteOptions, Operation, OperationEnd, Service, ServiceError, Verdict};
@@ -59,6 +59,14 @@ impl ClusterRepository for Records {
     }
     async fn update(&self, expected_version: u64, cluster: Cluster) -> Result<Cluster, RepositoryError> {
         self.0.update(expected_version, cluster).await
+    }
+    async fn remove_version(
+        &self,
+        name: &ClusterName,
+        id: &ClusterId,
+        expected_version: u64,
+    ) -> Result<(), RepositoryError> {
+        self.0.remove_version(name, id, expected_version).await
     }
     async fn remove(&self, name: &ClusterName) -> Result<bool, RepositoryError> {
         self.0.remove(name).await
