@@ -82,7 +82,9 @@ pub(super) async fn begin(ctx: &Ctx<ClusterApp>, subject: &Subject) -> Result<()
 
 /// What ends a run that is not meant any more.
 pub(super) fn called_off() -> StepError {
-    StepError::rejected("the cluster's record does not name this operation any more; it did not begin, and nothing was touched")
+    StepError::rejected(
+        "the cluster's record does not name this operation any more; it did not begin, and nothing was touched",
+    )
 }
 
 /// Adds the new nodes to the record.

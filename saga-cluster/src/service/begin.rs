@@ -14,9 +14,7 @@ use saga_core::{Actor, RunId};
 
 use super::inner::{Inner, allowed, may_have_started};
 use super::{OperationKind, ServiceError};
-use crate::model::{
-    Cluster, ClusterName, ClusterSpec, Intended, Intent, KindName, ScaleRequest, Status, plan_scale,
-};
+use crate::model::{Cluster, ClusterName, ClusterSpec, Intended, Intent, KindName, ScaleRequest, Status, plan_scale};
 use crate::plugin::{Plugin, PluginError};
 use crate::repository::RepositoryError;
 use crate::saga::order::{CreateOrder, ScaleOrder};

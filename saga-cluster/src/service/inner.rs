@@ -69,6 +69,14 @@ impl Inner {
         self.runs.parked(run)
     }
 
+    /// Whether a run follows a saga of this build.
+    pub(super) fn knows(&self, summary: &RunSummary) -> bool {
+        let plans = [self.create.plan(), self.scale.plan(), self.delete.plan()];
+        plans.iter().any(|plan| {
+            (plan.saga(), plan.version(), plan.fingerprint()) == (&summary.saga, summary.version, summary.fingerprint)
+        })
+    }
+
     /// Why nothing else can be done to a cluster while that run holds it.
     pub(super) fn in_the_way(&self, name: &ClusterName, run: RunId, kind: OperationKind) -> ServiceError {
         match self.parked(&run) {

@@ -104,8 +104,7 @@ impl Inner {
         let statuses = vec![RunStatus::Running, RunStatus::Halted, RunStatus::Stuck];
         let mut runs = Vec::new();
         for saga in [self.create.name(), self.scale.name(), self.delete.name()] {
-            let unfinished =
-                Query { statuses: statuses.clone(), saga: Some(saga.clone()), ..Query::default() };
+            let unfinished = Query { statuses: statuses.clone(), saga: Some(saga.clone()), ..Query::default() };
             runs.extend(self.runs_like(unfinished).await?);
         }
         oldest_first(&mut runs);

@@ -1,9 +1,10 @@
 //! The clusters of one repository, and the operations on them.
 //!
-//! A [`Service`] holds one coordinator, one repository, and the engines and plugins that specs can ask for. What it is
-//! asked for becomes a durable run, told by an [`Operation`]; starting a service on the same store resumes all that is
-//! unfinished. Two stores are written to, that of the runs and that of the records; what a crash between the two leaves
-//! is settled when the service is started again.
+//! A [`Service`] holds a store of runs, a repository of records, and the engines and plugins that specs can ask for. What
+//! it is asked for becomes a durable run, told by an [`Operation`]. A service is a [worker](ServiceBuilder::start), which
+//! drives runs, or [is not](ServiceBuilder::connect), and leaves them to the workers; on a store and a repository that can
+//! be shared there may be many of both. Two stores are written to; what a crash between the two leaves is settled by any
+//! worker.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,16 +45,20 @@ mod rest;
 mod runs;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use saga_core::RunId;
+use saga_core::store::Store;
+use saga_core::{RunId, WorkerId};
 use tokio_util::sync::CancellationToken;
 
 use self::begin::Begun;
+use self::builder::Sagas;
 use self::inner::Inner;
+use self::runs::Runs;
 use crate::model::{ClusterName, ClusterSpec, ScaleRequest};
 use crate::repository::ClusterRepository;
+use crate::saga::ClusterApp;
 
 pub use builder::ServiceBuilder;
 pub use error::ServiceError;
@@ -91,12 +96,37 @@ pub struct DeleteOptions {
 
 impl Service {
     /// A service that keeps its runs in `store` and its records in `repository`.
-    pub fn builder(store: impl saga_core::store::Store, repository: impl ClusterRepository) -> ServiceBuilder {
+    pub fn builder(store: impl Store, repository: impl ClusterRepository) -> ServiceBuilder {
+        Self::builder_shared(Arc::new(store), Arc::new(repository))
+    }
+
+    /// As [`builder`](Self::builder), with a store and a repository that are used elsewhere too.
+    pub fn builder_shared(store: Arc<dyn Store>, repository: Arc<dyn ClusterRepository>) -> ServiceBuilder {
         ServiceBuilder::new(store, repository)
     }
 
-    fn new(inner: Arc<Inner>, stop: CancellationToken) -> Self {
-        Self { inner, _life: Arc::new(Life(stop)) }
+    fn new(runs: Runs, app: Arc<ClusterApp>, sagas: Sagas) -> (Self, Arc<Inner>) {
+        let stop = CancellationToken::new();
+        let Sagas { create, scale, delete } = sagas;
+        let inner = Inner { runs, app, create, scale, delete, beginning: Mutex::default(), stop: stop.clone() };
+        let inner = Arc::new(inner);
+        (Self { inner: Arc::clone(&inner), _life: Arc::new(Life(stop)) }, inner)
+    }
+
+    /// The name of this service among the workers, if it [is one](ServiceBuilder::start).
+    #[must_use]
+    pub fn worker(&self) -> Option<&WorkerId> {
+        self.inner.runs.worker()
+    }
+
+    /// The operation that is going on with a cluster, and that no worker drives (yet, or any more).
+    ///
+    /// # Errors
+    /// What the store of runs fails with.
+    pub async fn unclaimed(&self, name: &ClusterName) -> Result<Option<Operation>, ServiceError> {
+        let holder = self.inner.holder(name).await?;
+        let unclaimed = holder.filter(|(summary, _)| summary.status.is_live() && summary.owner.is_none());
+        Ok(unclaimed.map(|(summary, kind)| self.begun(name.clone(), (summary.run, kind))))
     }
 
     /// Creates a cluster. When this returns the create is durable. If any of it fails, all of its nodes are killed, and

@@ -183,8 +183,12 @@ impl Inner {
             if summary.run == *run {
                 return Ok(Cleared::Begun); // another process has started it
             }
+            // Where there are other workers, one of them may know what this process does not.
+            if order.force && (self.parked(&summary.run).is_some() || !self.knows(&summary)) {
+                return Ok(Cleared::Beside);
+            }
             if self.parked(&summary.run).is_some() {
-                return if order.force { Ok(Cleared::Beside) } else { Err(self.in_the_way(name, summary.run, kind)) };
+                return Err(self.in_the_way(name, summary.run, kind));
             }
             // Looked at after the holder: as long as this delete is meant, no operation begins that it is not meant for.
             if !self.is_meant(order, run).await? {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_core::store::RunSummary;
-use saga_core::{Actor, RunId};
+use saga_core::{Actor, Outcome, Payload, PayloadError, RunId};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -26,6 +26,9 @@ const NOT_BEGUN: &str = "a scale was asked for, but the service stopped before i
 
 /// How often a worker looks for records that nobody minds.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long it takes at most to tell how a run rests.
+const AT_REST: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// Settles the record, if no run stands for its status.
@@ -41,7 +44,7 @@ impl Inner {
         };
         match (summary, run) {
             (Some(summary), _) if summary.status.is_live() => Ok(()),
-            (Some(summary), _) => self.settle_again(&cluster, summary).await,
+            (Some(summary), _) => self.tell(&cluster, summary).await,
             (None, Some(run)) if cluster.intent.is_some() => {
                 info!(cluster = %name, status = %cluster.status, %run, "the record promises a run that was not started yet");
                 self.keep_promise(&cluster, &run).await.map(drop)
@@ -77,42 +80,48 @@ impl Inner {
         self.keep_promise(&promised, &run).await.map(drop)
     }
 
-    /// The record's run is at rest, and the record does not say so.
-    async fn settle_again(&self, cluster: &Cluster, mut summary: RunSummary) -> Result<(), ServiceError> {
+    /// Makes the record say what its run does: that it rests, or that a scale goes on after all.
+    ///
+    /// Another process may move the run on at the same time. So it is looked at again after each word; the last word is
+    /// true.
+    pub(super) async fn tell(&self, cluster: &Cluster, mut summary: RunSummary) -> Result<(), ServiceError> {
         let run = summary.run.clone();
-        let input = self.input(&run).await?;
-        let unreadable =
-            |error: saga_core::PayloadError| ServiceError::Unreadable { run: run.clone(), why: error.to_string() };
         let kind = kind(&summary)?;
         loop {
-            let end = self.runs.outcome(&run).await?;
-            match kind {
-                OperationKind::Create => {
-                    settle::create(self.app(), &input.decode().map_err(unreadable)?, &run, &end).await?;
+            match (summary.status.is_live(), kind) {
+                (false, _) => {
+                    // If it was moved on since, this would wait for its next rest.
+                    if let Ok(end) = tokio::time::timeout(AT_REST, self.runs.outcome(&run)).await {
+                        self.settle(kind, &run, &end?).await?;
+                    }
                 }
-                OperationKind::Scale => {
-                    settle::scale(self.app(), &input.decode().map_err(unreadable)?, &run, &end).await?;
-                }
-                OperationKind::Delete => {
-                    settle::delete(self.app(), &input.decode().map_err(unreadable)?, &run, &end).await?;
-                }
+                (true, OperationKind::Scale) => self.mark_retried(cluster, &run, "tried again").await?,
+                (true, _) => {}
             }
-            // If somebody moves it on just now, the last word must not be that it rests.
-            let seen = (summary.seq, summary.status);
-            match self.runs.summary(&run).await? {
-                Some(now) if (now.seq, now.status) != seen => summary = now,
-                _ => return Ok(()),
+            let Some(now) = self.runs.summary(&run).await? else { return Ok(()) };
+            let same = if now.status.is_live() { summary.status.is_live() } else { now.seq == summary.seq };
+            if same {
+                return Ok(());
             }
-            if summary.status.is_live() {
-                if kind == OperationKind::Scale {
-                    self.mark_retried(cluster, &run, "tried again").await?;
-                }
-                match self.runs.summary(&run).await? {
-                    Some(now) if !now.status.is_live() => summary = now,
-                    _ => return Ok(()),
-                }
+            summary = now;
+        }
+    }
+
+    async fn settle(&self, kind: OperationKind, run: &RunId, end: &Outcome<Payload>) -> Result<(), ServiceError> {
+        let input = self.input(run).await?;
+        let unreadable = |error: PayloadError| ServiceError::Unreadable { run: run.clone(), why: error.to_string() };
+        match kind {
+            OperationKind::Create => {
+                settle::create(self.app(), &input.decode().map_err(unreadable)?, run, end).await?;
+            }
+            OperationKind::Scale => {
+                settle::scale(self.app(), &input.decode().map_err(unreadable)?, run, end).await?;
+            }
+            OperationKind::Delete => {
+                settle::delete(self.app(), &input.decode().map_err(unreadable)?, run, end).await?;
             }
         }
+        Ok(())
     }
 
     /// Looks again and again for records that nobody minds. For workers: a process that does not drive runs may be gone

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use saga_core::store::RunSummary;
 use saga_core::{Actor, OperatorError, RunId};
+use tracing::warn;
 
 use super::begin::Begun;
 use super::inner::{Inner, allowed};
@@ -26,7 +27,10 @@ impl Inner {
             }
         }
         match self.runs.retry(&summary.run, by).await {
-            Ok(()) => Ok((summary.run, kind)),
+            Ok(()) => {
+                self.tell_retried(&name, &summary.run).await;
+                Ok((summary.run, kind))
+            }
             Err(error) => {
                 if self.repair(&name).await.is_err() {
                     self.look_after(&name);
@@ -41,6 +45,19 @@ impl Inner {
         let (summary, kind) = self.resting(&name).await?;
         self.runs.abandon(&summary.run, by).await.map_err(moved_on)?;
         Ok((summary.run, kind))
+    }
+
+    /// Another process may have found the record to say what was not true yet, and have put it right.
+    async fn tell_retried(&self, name: &ClusterName, run: &RunId) {
+        let (record, summary) = (self.repository().get(name).await, self.runs.summary(run).await);
+        if let (Ok(Some(cluster)), Ok(Some(summary))) = (record, summary)
+            && cluster.names(run)
+            && cluster.status == Status::Error
+            && summary.status.is_live()
+            && let Err(error) = self.tell(&cluster, summary).await
+        {
+            warn!(cluster = %name, %error, "the record does not say that the operation goes on");
+        }
     }
 
     /// The record of a scale that goes on says so.

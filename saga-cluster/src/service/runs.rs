@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_core::journal::EncodedRecord;
-use saga_core::store::{Page, Query, RunSummary, StoreError};
+use saga_core::store::{Page, Query, RunSummary, Store, StoreError};
 use saga_core::{
-    Actor, CancelError, Coordinator, ExclusiveKey, OperatorError, Outcome, OutcomeError, ParkReason, Payload, RunHandle,
-    RunId, Saga, Seq, Shutdown, StartError, StartOptions,
+    Actor, CancelError, Client, Coordinator, ExclusiveKey, OperatorError, Outcome, OutcomeError, ParkReason, Payload,
+    RunHandle, RunId, Saga, Seq, Shutdown, StartError, StartOptions, WorkerId,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,13 +16,25 @@ use crate::saga::ClusterApp;
 
 /// Starts runs, follows them and moves them on.
 pub(super) struct Runs {
-    worker: Coordinator<ClusterApp>,
+    client: Client<ClusterApp>,
+    /// Drives them, if this process does.
+    worker: Option<Coordinator<ClusterApp>>,
 }
 
 impl Runs {
-    /// Runs that this process drives.
+    /// Runs that this process drives, alone or among others.
     pub(super) fn driven_by(worker: Coordinator<ClusterApp>) -> Self {
-        Self { worker }
+        Self { client: worker.client().clone(), worker: Some(worker) }
+    }
+
+    /// Runs that others drive.
+    pub(super) fn driven_elsewhere(client: Client<ClusterApp>) -> Self {
+        Self { client, worker: None }
+    }
+
+    /// The worker that this process is, if it is one.
+    pub(super) fn worker(&self) -> Option<&WorkerId> {
+        self.worker.as_ref().map(Coordinator::worker)
     }
 
     /// Starts a run. It is durable when this returns.
@@ -36,11 +48,11 @@ impl Runs {
         In: Serialize,
         Out: DeserializeOwned,
     {
-        self.worker.start_with(saga, order, options).await.map(drop)
+        self.client.start_with(saga, order, options).await.map(drop)
     }
 
     pub(super) async fn attach(&self, run: &RunId) -> Result<RunHandle<ClusterApp, Payload>, OutcomeError> {
-        self.worker.attach(run).await
+        self.client.attach(run).await
     }
 
     /// Waits until a run comes to rest, and tells how.
@@ -49,40 +61,49 @@ impl Runs {
     }
 
     pub(super) async fn cancel(&self, run: &RunId, by: Actor) -> Result<(), CancelError> {
-        self.worker.cancel(run, by).await
+        self.client.cancel(run, by).await
     }
 
     pub(super) async fn retry(&self, run: &RunId, by: Actor) -> Result<(), OperatorError> {
-        self.worker.retry(run, by).await.map(drop)
+        self.client.retry(run, by).await.map(drop)
     }
 
     pub(super) async fn abandon(&self, run: &RunId, by: Actor) -> Result<(), OperatorError> {
-        self.worker.abandon(run, by).await.map(drop)
+        self.client.abandon(run, by).await.map(drop)
     }
 
     pub(super) async fn summary(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
-        self.worker.summary(run).await
+        self.client.summary(run).await
     }
 
     pub(super) async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
-        self.worker.holder(key).await
+        self.client.holder(key).await
     }
 
     pub(super) async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        self.worker.list(query).await
+        self.client.list(query).await
     }
 
     pub(super) async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError> {
-        self.worker.store().read(run, after, limit).await
+        self.store().read(run, after, limit).await
     }
 
     /// Why a run cannot be taken up here, if that is known.
     pub(super) fn parked(&self, run: &RunId) -> Option<Arc<ParkReason>> {
-        self.worker.parked().into_iter().find(|parked| parked.run == *run).map(|parked| parked.reason)
+        let parked = self.worker.as_ref()?.parked();
+        parked.into_iter().find(|parked| parked.run == *run).map(|parked| parked.reason)
+    }
+
+    /// Where the runs are.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        self.client.store()
     }
 
     /// Gives back what is driven here, and closes the store.
     pub(super) async fn shutdown(&self, grace: Duration) -> Result<(), StoreError> {
-        self.worker.shutdown(Shutdown::Park { grace }).await
+        match &self.worker {
+            Some(worker) => worker.shutdown(Shutdown::Park { grace }).await,
+            None => self.store().close().await,
+        }
     }
 }

@@ -8,12 +8,14 @@ use std::time::Duration;
 use saga_cluster::model::{Cluster, ClusterId, ClusterName, ClusterSpec, GroupName, NodeName, ScaleRequest, Status};
 use saga_cluster::plugin::Plugin;
 use saga_cluster::repository::{ClusterRepository, Listing, MemoryRepository, RepositoryError};
-use saga_cluster::service::{Actor, DeleteOptions, Operation, OperationEnd, Service, ServiceError, Verdict};
+use saga_cluster::service::{
+    Actor, DeleteOptions, Operation, OperationEnd, Service, ServiceBuilder, ServiceError, Verdict,
+};
 use saga_cluster::testing::{
     FakeEngine, FakePlugin, Faults, FaultyEngine, FaultyPlugin, FaultyRepository, How, On, When,
 };
 use saga_core::async_trait;
-use saga_core::store::MemoryStore;
+use saga_core::store::{MemoryStore, Store};
 
 /// Every way in which a call can go wrong.
 pub(crate) const EVERY_WAY: [How; 8] = [
@@ -97,15 +99,32 @@ impl World {
         self.service_with(self.plugin.clone()).await
     }
 
+    /// A service that drives nothing.
+    pub(crate) fn client(&self) -> Service {
+        self.builder(self.store.clone(), self.plugin.clone()).connect().unwrap()
+    }
+
+    /// A service that has this store.
+    pub(crate) async fn service_on(&self, store: impl Store) -> Service {
+        self.builder(store, self.plugin.clone()).start().await.unwrap()
+    }
+
+    /// A service without faults.
+    pub(crate) async fn plain_service(&self) -> Service {
+        let builder = Service::builder(self.store.clone(), self.records.clone());
+        builder.engine("fake", self.engine.clone()).plugin("fake", self.plugin.clone()).start().await.unwrap()
+    }
+
     /// A service in this world, with a plugin of its own.
     pub(crate) async fn service_with(&self, plugin: impl Plugin) -> Service {
+        self.builder(self.store.clone(), plugin).start().await.unwrap()
+    }
+
+    fn builder(&self, store: impl Store, plugin: impl Plugin) -> ServiceBuilder {
         let faults = || self.faults.clone();
-        Service::builder(self.store.clone(), FaultyRepository::new(self.records.clone(), faults()))
+        Service::builder(store, FaultyRepository::new(self.records.clone(), faults()))
             .engine("fake", FaultyEngine::new(self.engine.clone(), faults()))
             .plugin("fake", FaultyPlugin::new(plugin, faults()))
-            .start()
-            .await
-            .unwrap()
     }
 
     /// What was the store of a dead process becomes that of a new one.
