@@ -4,6 +4,7 @@
 //! nothing of what the records mean. The trait is batch-first: the committer gathers what all runs have to write and
 //! hands it over in one call, so that one sync serves many runs.
 
+mod copy;
 mod head;
 mod memory;
 #[cfg(feature = "sled")]
@@ -21,6 +22,7 @@ use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
 use crate::plan::Fingerprint;
 
+pub use self::copy::{Copied, CopyError, CopyProgress, Obstacle, copy};
 pub use self::memory::{Fault, Faults, MemoryStore};
 #[cfg(feature = "sled")]
 pub use self::sled::{Damage, SledOptions, SledStore};
