@@ -3,8 +3,11 @@
 //! A record is changed by compare-and-set on its version, and its status only along the drawn lifecycle; both are
 //! checked in the same atomic operation as the write. "Check, then write" is not offered.
 
+mod envelope;
 mod error;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sled;
 
 #[cfg(test)]
@@ -17,6 +20,8 @@ use crate::model::{Cluster, ClusterId, ClusterName, Timestamp};
 pub use self::sled::SledRepository;
 pub use error::RepositoryError;
 pub use memory::MemoryRepository;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresRepository;
 
 /// How often [`modify`] tries. Each conflict means that someone else's change went through, so this is reached only
 /// by a storm, not by contention.

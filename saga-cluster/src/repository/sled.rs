@@ -13,18 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use sled::transaction::{
     ConflictableTransactionError, TransactionError, TransactionalTree, UnabortableTransactionError,
 };
 use sled::{Db, Tree};
 use tokio::task::spawn_blocking;
 
-use super::{ClusterRepository, Listing, RepositoryError, check_update, check_version};
+use super::{ClusterRepository, Listing, RepositoryError, check_update, check_version, envelope};
 use crate::model::{Cluster, ClusterId, ClusterName};
 
 const TREE: &str = "clusters";
-const FORMAT: u32 = 1;
 const CHUNK: usize = 4096;
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -42,12 +40,6 @@ struct Inner {
     file: File,
     poisoned: AtomicBool,
     _lock: Option<File>,
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    format: u32,
-    cluster: &'a Cluster,
 }
 
 impl SledRepository {
@@ -168,13 +160,11 @@ impl Record<'_> {
     }
 
     fn read(&self) -> Result<Option<Cluster>, Abort> {
-        Ok(self.bytes()?.map(|bytes| decode(self.name.as_str(), &bytes)).transpose()?)
+        Ok(self.bytes()?.map(|bytes| envelope::decode(self.name.as_str(), &bytes)).transpose()?)
     }
 
     fn write(&self, cluster: &Cluster) -> Result<(), Abort> {
-        let envelope = Envelope { format: FORMAT, cluster };
-        let bytes =
-            serde_json::to_vec(&envelope).map_err(|error| RepositoryError::store("encoding a record", error))?;
+        let bytes = envelope::encode(cluster)?;
         let mut index = 0;
         for chunk in bytes.chunks(CHUNK) {
             self.tree.insert(key(self.name, index), chunk)?;
@@ -296,27 +286,6 @@ fn key(name: &ClusterName, index: u32) -> Vec<u8> {
 fn name_of_first_chunk(key: &[u8]) -> Option<String> {
     let name = key.strip_suffix(&[b'/', 0, 0, 0, 0])?;
     Some(String::from_utf8_lossy(name).into_owned())
-}
-
-fn decode(name: &str, bytes: &[u8]) -> Result<Cluster, RepositoryError> {
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    #[derive(Deserialize)]
-    struct Opened {
-        cluster: Cluster,
-    }
-    let unreadable = |source| RepositoryError::Unreadable { name: name.to_owned(), source };
-    let Format { format } = serde_json::from_slice(bytes).map_err(|error| unreadable(error.into()))?;
-    if format != FORMAT {
-        return Err(unreadable(format!("it has format {format}, and this build knows {FORMAT}").into()));
-    }
-    let Opened { cluster } = serde_json::from_slice(bytes).map_err(|error| unreadable(error.into()))?;
-    if cluster.name().as_str() != name {
-        return Err(unreadable(format!("it is the record of `{}`", cluster.name()).into()));
-    }
-    Ok(cluster)
 }
 
 /// A lock of our own, taken before sled's: the half-made snapshot of a *living* process must not be removed.
