@@ -13,5 +13,9 @@ mod error;
 mod interrupted;
 #[path = "cli/mistakes.rs"]
 mod mistakes;
+#[path = "cli/moving.rs"]
+mod moving;
 #[path = "cli/two.rs"]
 mod two;
+#[path = "cli/workers.rs"]
+mod workers;

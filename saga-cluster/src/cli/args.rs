@@ -1,12 +1,21 @@
 //! What can be asked for on the command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use saga_core::WorkerId;
 
 use super::change::{Change, NewGroup};
+use super::place::{StorePlace, StoreUrl};
 use crate::model::ClusterName;
 use crate::node::NodeArgs;
+
+/// Where the URL of the store may be said too.
+pub(super) const STORE_VARIABLE: &str = "SAGA_CLUSTER_STORE";
+
+const SHORTEST_LEASE: Duration = Duration::from_millis(500);
+const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 
 // Lines of at most 80 columns: what comes after the options is not broken by the library.
 macro_rules! examples {
@@ -56,6 +65,12 @@ Several commands at once:
   is being created in the first. The process that holds the data stays until all
   that it was asked for has ended.
 
+Many workers:
+  With --store URL (or the variable SAGA_CLUSTER_STORE) clusters and journals
+  are in a PostgreSQL database. Processes of `saga-cluster worker` do the work
+  then, as many as you like; all other commands ask for it, and watch. If no
+  worker is there, what was asked for waits for one.
+
 Ctrl-C:
   The first one parks what is going on: the next command takes it up. The second
   one ends the program at once, which leaves nothing behind that the next
@@ -68,7 +83,8 @@ Exit codes:
     3  the operation was undone, or given up by somebody else; the message says why
     4  the operation halted or is stuck, or something is left: a person decides,
        by `retry`, `abandon` or `delete`
-    5  the operation is not finished: it goes on when any command is run next
+    5  the operation is not finished: it goes on when any command is run next,
+       or when a worker has it
   130  ended by a second Ctrl-C"
 );
 
@@ -91,6 +107,11 @@ pub(super) struct Options {
     #[arg(long, global = true, value_name = "DIR", env = "SAGA_CLUSTER_DATA", hide_env_values = true)]
     pub(super) data: Option<PathBuf>,
 
+    /// Use the clusters and journals of a PostgreSQL database, which many workers share, instead of those in the data
+    /// directory: postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Machines are in the data directory all the same
+    #[arg(long, global = true, value_name = "URL", env = STORE_VARIABLE, hide_env_values = true)]
+    pub(super) store: Option<StoreUrl>,
+
     /// Print one JSON object per line, and nothing else, to standard output
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -110,6 +131,54 @@ pub(super) struct Options {
     /// The program that is run for each machine, instead of this one. For tests of slow or broken machines
     #[arg(long, global = true, hide = true, value_name = "FILE", env = "SAGA_CLUSTER_NODE_PROGRAM")]
     pub(super) node_program: Option<PathBuf>,
+}
+
+/// How a worker works.
+#[derive(Debug, Clone, Args)]
+pub(super) struct WorkerArgs {
+    /// The name of this worker, which no other one has. By default, one that nobody else has
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<WorkerId>,
+    /// How soon others take over if this worker dies or cannot reach the database: 500ms, 30s, 2m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = lease)]
+    pub(super) lease: Duration,
+    /// How many operations it works on at the same time
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) max_in_flight: Option<u16>,
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let millis: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        _ => return Err("write it with its unit: 500ms, 30s, 2m".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "write it as a number and a unit: 500ms, 30s, 2m".to_owned())?;
+    let lease = Duration::from_millis(number.saturating_mul(millis));
+    let allowed = SHORTEST_LEASE..=LONGEST_LEASE;
+    if allowed.contains(&lease) { Ok(lease) } else { Err("it is to be from 500ms to 60m".to_owned()) }
+}
+
+/// What can be done with stores.
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Copy all clusters and journals to another store
+    ///
+    /// First it looks at everything, and copies nothing if anything is in the way. A copy that was interrupted can be made
+    /// again. Stop all workers on both stores first, and do not start them on the first one again: a data directory that was
+    /// copied is marked, and refused from then on. Machines stay where they are.
+    #[command(
+        after_help = "Example:\n  saga-cluster store copy ~/.local/share/saga-cluster postgresql://ada@db/clusters"
+    )]
+    Copy {
+        /// A data directory, or the URL of a database
+        from: StorePlace,
+        /// A data directory, or the URL of a database
+        to: StorePlace,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -194,6 +263,20 @@ pub(super) enum Command {
         #[arg(long)]
         reason: String,
     },
+
+    /// Do what others ask for, until Ctrl-C
+    ///
+    /// With --store, any number of workers share the work on one database; commands with the same --store only ask for
+    /// it, and watch. If a worker dies, the others take over what it did when its lease has run out; one that is told to
+    /// end hands it over at once. Workers that run machines on one computer share its data directory.
+    ///
+    /// Without --store it holds the data directory, and does what other commands ask for.
+    #[command(after_help = "Example:\n  saga-cluster worker --store postgresql://ada@db/clusters")]
+    Worker(WorkerArgs),
+
+    /// Move clusters and journals from one store to another
+    #[command(subcommand)]
+    Store(StoreCommand),
 
     /// See it all happen: create, scale, failures, kill -9, delete; and the proof that nothing is left or lost
     ///

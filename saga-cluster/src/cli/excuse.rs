@@ -38,15 +38,21 @@ pub(super) async fn excuse(error: ServiceError, name: Option<&ClusterName>, serv
             Trouble::usage(error.to_string()).next("mend the spec and try again")
         }
         ServiceError::Refused(_) => Trouble { exit: Exit::Usage, ..Trouble::new(chain(&error)) }.untouched(),
-        ServiceError::Stopped => Trouble::unfinished("the process that holds the data was told to stop")
-            .state("what was begun is journaled, and goes on when any saga-cluster command is run next"),
+        ServiceError::Stopped => {
+            Trouble::unfinished("the process that holds the data was told to stop").state(goes_on(service))
+        }
         ServiceError::Repository(RepositoryError::Unreadable { ref name, .. }) => Trouble::new(chain(&error))
             .untouched()
             .next(format!("use the release that wrote it, or `saga-cluster delete {name}`")),
-        error => show(
-            Trouble::new(chain(&error))
-                .state("what was begun is journaled, and goes on when any saga-cluster command is run next"),
-        ),
+        error => show(Trouble::new(chain(&error)).state(goes_on(service))),
+    }
+}
+
+/// What becomes of what was begun.
+fn goes_on(service: &Service) -> &'static str {
+    match service.worker() {
+        Some(_) => "what was begun is journaled, and goes on when any saga-cluster command is run next",
+        None => "what was begun is journaled, and the workers go on with it",
     }
 }
 

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::place::without_password;
+
 /// The lock of the data directory. It ends with the value, and with the process.
 #[derive(Debug)]
 pub(super) struct Hold(#[expect(dead_code, reason = "kept for its lock")] File);
@@ -69,7 +71,8 @@ fn command_of(pid: u32) -> Option<String> {
     let line = String::from_utf8_lossy(&line);
     let (program, args) = line.split_once('\0')?;
     let program = program.rsplit('/').next().unwrap_or(program);
-    Some(format!("{program} {}", args.replace('\0', " ")).trim_end().to_owned())
+    let args: Vec<String> = args.split_terminator('\0').map(without_password).collect();
+    Some(format!("{program} {}", args.join(" ")).trim_end().to_owned())
 }
 
 #[cfg(test)]

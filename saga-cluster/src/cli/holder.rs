@@ -1,24 +1,24 @@
 //! Being the process that holds the data.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use saga_core::store::{SledStore, StoreError};
 use tokio::sync::mpsc::Sender;
-use tokio::task::spawn_blocking;
 
+use super::args::STORE_VARIABLE;
 use super::control::{Call, Server};
 use super::desk::Desk;
 use super::excuse::excuse;
 use super::paths::DataDir;
 use super::reply::{About, Reply};
+use super::stores::Stores;
 use super::trouble::{Exit, Trouble, chain};
 use crate::engine::{Engine, ProcessEngine};
 use crate::model::Timestamp;
 use crate::plugin::{BlocksPlugin, Plugin};
-use crate::repository::{RepositoryError, SledRepository};
-use crate::service::{Operation, Service};
+use crate::service::{Operation, Service, ServiceBuilder, ServiceError};
 
 /// How long what is in flight may take when the program is told to stop.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
@@ -33,35 +33,27 @@ pub(super) fn process_engine(data: &DataDir, program: Option<PathBuf>) -> Result
         None => std::env::current_exe()
             .map_err(|error| Trouble::new(format!("this program cannot find its own file: {error}")).untouched())?,
     };
-    ProcessEngine::new(data.machines(), program).map_err(|error| Trouble::new(chain(&error)).untouched())
+    let engine = ProcessEngine::new(data.machines(), program);
+    Ok(engine.map_err(|error| Trouble::new(chain(&error)).untouched())?.hide_variable(STORE_VARIABLE))
 }
 
 /// Opens the stores and starts the service, which takes up all that is unfinished. The caller holds the lock.
 pub(super) async fn open(data: &DataDir, engine: impl Engine, plugin: impl Plugin) -> Result<Service, Trouble> {
-    let (journal, records) = (data.journal(), data.records());
-    let opened = spawn_blocking(move || {
-        let store = SledStore::open(journal).map_err(|error| store_trouble(&error))?;
-        let repository = SledRepository::open(records).map_err(|error| repository_trouble(&error))?;
-        Ok((store, repository))
-    });
-    let (store, repository) = opened.await.map_err(|error| Trouble::new(error.to_string()))??;
-    let builder = Service::builder(store, repository).engine(ENGINE, engine).plugin(BlocksPlugin::KIND, plugin);
-    builder.start().await.map_err(|error| {
-        Trouble::new(format!("the service cannot be started: {}", chain(&error)))
-            .state("nothing was taken up; what is journaled stays as it is")
-    })
+    let builder = builder(&Stores::of_directory(data).await?, engine, plugin);
+    builder.start().await.map_err(not_started)
 }
 
-fn store_trouble(error: &StoreError) -> Trouble {
-    Trouble::new(format!("the journal cannot be opened: {}", chain(error)))
-        .untouched()
-        .next("if another program uses it, end that; otherwise look at the disk, and try again")
+/// What this program can do, on these stores.
+pub(super) fn builder(stores: &Stores, engine: impl Engine, plugin: impl Plugin) -> ServiceBuilder {
+    Service::builder_shared(Arc::clone(&stores.journals), Arc::clone(&stores.records))
+        .engine(ENGINE, engine)
+        .plugin(BlocksPlugin::KIND, plugin)
 }
 
-fn repository_trouble(error: &RepositoryError) -> Trouble {
-    Trouble::new(format!("the records cannot be opened: {}", chain(error)))
-        .untouched()
-        .next("if another program uses them, end that; otherwise look at the disk, and try again")
+/// Why there is no service.
+pub(super) fn not_started(error: ServiceError) -> Trouble {
+    Trouble::new(format!("the service cannot be started: {}", chain(&error)))
+        .state("nothing was taken up; what is journaled stays as it is")
 }
 
 /// The service, the socket, and what was found unfinished.

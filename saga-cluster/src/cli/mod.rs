@@ -1,7 +1,8 @@
 //! The command line: what `saga-cluster` does.
 //!
 //! `args` reads what is asked for and `session` does it: in this process, if it gets hold of the data directory
-//! (`holder`), or else by asking the process that has it (`control`). Either way a request is a `request::Request`,
+//! (`holder`), or else by asking the process that has it (`control`); or, on a database, by asking the workers (`remote`,
+//! `worker`). Either way a request is a `request::Request`,
 //! what is told is a stream of `reply::Reply`s, and `render` shows them. `demo` shows it all.
 
 mod args;
@@ -13,21 +14,26 @@ mod excuse;
 mod hold;
 mod holder;
 mod interrupt;
+mod moving;
 mod paths;
+mod place;
+mod remote;
 mod render;
 mod reply;
 mod request;
 mod session;
 mod similar;
 mod spec_file;
+mod stores;
 mod trouble;
+mod worker;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use self::args::{Cli, Command, Options};
+use self::args::{Cli, Command, Options, StoreCommand};
 use self::reply::Reply;
 use self::request::Request;
 use self::trouble::{Exit, Trouble};
@@ -58,6 +64,14 @@ async fn run(options: &Options, command: Command) -> Exit {
     let request = match command {
         Command::Demo { keep, fast } => return demo::run(options, keep, fast).await,
         Command::Node(args) => return run_node(args).await,
+        Command::Worker(args) => {
+            let work = async |replies| worker::run(options, args, &replies).await;
+            return session::shown(render::lines(options), work).await;
+        }
+        Command::Store(StoreCommand::Copy { from, to }) => {
+            let work = async |replies| moving::copy(&from, &to, &replies).await;
+            return session::shown(render::lines(options), work).await;
+        }
         command => read(command),
     };
     match request {
@@ -85,7 +99,9 @@ fn read(command: Command) -> Result<Request, Trouble> {
         Command::History { name } => Request::History { name },
         Command::Retry { name, reason } => Request::Retry { name, reason },
         Command::Abandon { name, reason } => Request::Abandon { name, reason },
-        Command::List | Command::Demo { .. } | Command::Node(_) => Request::List,
+        Command::List | Command::Demo { .. } | Command::Node(_) | Command::Worker(_) | Command::Store(_) => {
+            Request::List
+        }
     })
 }
 

@@ -1,6 +1,7 @@
 //! Where things are in the data directory.
 
 use std::fs::DirBuilder;
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +56,33 @@ impl DataDir {
     /// The records of clusters.
     pub(super) fn records(&self) -> PathBuf {
         self.0.join("clusters")
+    }
+
+    /// There once all of it was copied to another store, and says to which.
+    pub(super) fn moved(&self) -> PathBuf {
+        self.0.join("moved")
+    }
+
+    /// Says that all of it is in another store now.
+    pub(super) fn mark_moved(&self, to: &str) -> std::io::Result<()> {
+        let mut marker = std::fs::File::create(self.moved())?;
+        writeln!(marker, "{to}")?;
+        marker.sync_all()?;
+        std::fs::File::open(&self.0)?.sync_all()
+    }
+
+    /// Refuses to go on with what is in another store now: there, it may have gone on.
+    pub(super) fn check_not_moved(&self) -> Result<(), Trouble> {
+        let place = self.0.display();
+        let to = match std::fs::read_to_string(self.moved()) {
+            Ok(to) => to,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Trouble::new(format!("{} cannot be read: {error}", self.moved().display()))),
+        };
+        Err(Trouble::new(format!("{place} was moved to {}", to.trim()))
+            .untouched()
+            .next(format!("use that: --store {}", to.trim()))
+            .next("remove the file `moved` in it to use it all the same"))
     }
 
     /// The machines of the process engine.

@@ -25,6 +25,29 @@ impl From<&Operation> for About {
     }
 }
 
+/// What was copied from one store to another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct CopyReport {
+    /// From where.
+    pub(super) from: String,
+    /// To where.
+    pub(super) to: String,
+    /// The runs.
+    pub(super) runs: usize,
+    /// The records of their journals.
+    pub(super) records: u64,
+    /// The runs that were there before.
+    pub(super) runs_already_there: usize,
+    /// The clusters.
+    pub(super) clusters: usize,
+    /// The clusters that were there before.
+    pub(super) clusters_already_there: usize,
+    /// The runs that have not ended, which both stores have now.
+    pub(super) unfinished: Vec<RunId>,
+    /// The file that marks where it was copied from, if there is one.
+    pub(super) marked: Option<String>,
+}
+
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -69,6 +92,8 @@ pub(super) enum Reply {
         /// What happened to it.
         entries: Vec<HistoryEntry>,
     },
+    /// A store was copied.
+    Copied(CopyReport),
     /// Something worth knowing.
     Note {
         /// What.

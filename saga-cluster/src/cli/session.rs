@@ -10,6 +10,7 @@ use super::hold::{self, Hold};
 use super::holder::{self, GRACE, Holder};
 use super::interrupt::Interrupts;
 use super::paths::DataDir;
+use super::remote;
 use super::render::Screen;
 use super::reply::Reply;
 use super::request::Request;
@@ -25,6 +26,14 @@ const WAITING_REPLIES: usize = 256;
 
 /// Does what was asked for, and tells it on the screen.
 pub(super) async fn run(options: &Options, request: Request, screen: Box<dyn Screen>) -> Exit {
+    shown(screen, async |replies| try_to_run(options, request, &replies).await).await
+}
+
+/// Does something, and tells it on the screen.
+pub(super) async fn shown(
+    screen: Box<dyn Screen>,
+    work: impl AsyncFnOnce(Sender<Reply>) -> Result<Exit, Trouble>,
+) -> Exit {
     let (replies, mut told) = mpsc::channel(WAITING_REPLIES);
     let showing = tokio::spawn(async move {
         let mut screen = screen;
@@ -33,7 +42,7 @@ pub(super) async fn run(options: &Options, request: Request, screen: Box<dyn Scr
         }
         screen.close();
     });
-    let exit = match try_to_run(options, request, &replies).await {
+    let exit = match work(replies.clone()).await {
         Ok(exit) => exit,
         Err(trouble) => {
             let exit = trouble.exit;
@@ -47,9 +56,12 @@ pub(super) async fn run(options: &Options, request: Request, screen: Box<dyn Scr
 }
 
 async fn try_to_run(options: &Options, request: Request, replies: &Sender<Reply>) -> Result<Exit, Trouble> {
+    let mut interrupts = Interrupts::listen();
+    if let Some(url) = &options.store {
+        return remote::run(options, url, request, replies, &mut interrupts).await;
+    }
     let data = DataDir::open(options.data.as_deref())?;
     let call = Call::new(&options.by, request);
-    let mut interrupts = Interrupts::listen();
     let started = Instant::now();
     let mut said = false;
     loop {
@@ -57,6 +69,7 @@ async fn try_to_run(options: &Options, request: Request, replies: &Sender<Reply>
             Trouble::new(format!("{} cannot be locked: {error}", data.lock().display())).untouched()
         })?;
         if let Some(lock) = lock {
+            data.check_not_moved()?;
             return hold(options, &data, lock, call, replies, &mut interrupts).await;
         }
         let holder = hold::Holder::of(&data.lock());

@@ -38,6 +38,7 @@ pub(crate) fn saga() -> Result<CreateSaga, BuildError> {
         record::is_there(&*ctx.repository, name, id).await
     });
     saga.finally(|ctx: Ctx<ClusterApp>, order: CreateOrder, end| async move {
+        ctx.live.driven(ctx.run());
         Ok(settle::create(ctx.app(), &order, ctx.run(), &end).await?)
     });
     saga.build(started)

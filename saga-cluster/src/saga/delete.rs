@@ -34,6 +34,7 @@ pub(crate) fn saga() -> Result<DeleteSaga, BuildError> {
         .timeout(policy::RECORD_WITHIN)
         .nothing_to_undo();
     saga.finally(|ctx: Ctx<ClusterApp>, order: DeleteOrder, end| async move {
+        ctx.live.driven(ctx.run());
         Ok(settle::delete(ctx.app(), &order, ctx.run(), &end).await?)
     });
     saga.build(removed)
@@ -140,6 +141,7 @@ async fn remove(ctx: Ctx<ClusterApp>, (order, swept): (DeleteOrder, Swept)) -> R
 ///
 /// Once it has begun, that name is its own: whatever makes machines for a later cluster needs the key that this run holds.
 async fn begin(ctx: &Ctx<ClusterApp>, order: &DeleteOrder) -> Result<(), StepError> {
+    ctx.live.driven(ctx.run());
     let meant = match (&order.id, ctx.repository.get(&order.name).await) {
         (Some(id), Ok(Some(_))) => record::begin(&*ctx.repository, &order.name, id, ctx.run()).await?,
         // Whoever removed the record did not remove the machines.

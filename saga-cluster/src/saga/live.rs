@@ -14,9 +14,12 @@ use crate::plugin::OpContext;
 /// How many reports a slow listener may be behind. What it misses is older than what it gets.
 const BACKLOG: usize = 1024;
 
-/// Tells whoever listens how far long calls are.
+/// Tells whoever listens what this process drives, and how far long calls are.
 #[derive(Clone)]
-pub(crate) struct Live(broadcast::Sender<Report>);
+pub(crate) struct Live {
+    reports: broadcast::Sender<Report>,
+    runs: broadcast::Sender<RunId>,
+}
 
 /// How far the work on a node is.
 #[derive(Debug, Clone)]
@@ -30,11 +33,22 @@ pub(crate) struct Report {
 
 impl Live {
     pub(crate) fn new() -> Self {
-        Self(broadcast::channel(BACKLOG).0)
+        Self { reports: broadcast::channel(BACKLOG).0, runs: broadcast::channel(BACKLOG).0 }
     }
 
     pub(crate) fn listen(&self) -> broadcast::Receiver<Report> {
-        self.0.subscribe()
+        self.reports.subscribe()
+    }
+
+    /// Hears of runs that are driven here: when they begin, and when they come to rest.
+    pub(crate) fn listen_to_runs(&self) -> broadcast::Receiver<RunId> {
+        self.runs.subscribe()
+    }
+
+    /// A run is driven here.
+    pub(super) fn driven(&self, run: &RunId) {
+        // Nobody may be listening.
+        let _ = self.runs.send(run.clone());
     }
 }
 
@@ -68,7 +82,7 @@ impl OpContext for CallContext {
     fn report(&self, node: &NodeName, done: u64, total: u64) {
         let (run, phase, node) = (self.run.clone(), self.phase.clone(), node.clone());
         // Nobody may be listening.
-        let _ = self.live.0.send(Report { run, phase, node, done, total });
+        let _ = self.live.reports.send(Report { run, phase, node, done, total });
     }
 
     fn is_cancelled(&self) -> bool {

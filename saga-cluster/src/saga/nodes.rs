@@ -64,6 +64,7 @@ async fn is_there(engine: &dyn Engine, name: &NodeName, token: &NodeToken) -> Re
 
 /// Every run's first act: it makes sure that it is still meant. An error changed nothing.
 pub(super) async fn begin(ctx: &Ctx<ClusterApp>, subject: &Subject) -> Result<(), StepError> {
+    ctx.live.driven(ctx.run());
     let mut delay = policy::FIRST_LOOK_AGAIN;
     for attempt in 1.. {
         match record::begin(&*ctx.repository, &subject.name, &subject.id, ctx.run()).await {

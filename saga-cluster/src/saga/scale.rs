@@ -57,6 +57,7 @@ pub(crate) fn saga() -> Result<ScaleSaga, BuildError> {
         record::is_there(&*ctx.repository, name, id).await
     });
     saga.finally(|ctx: Ctx<ClusterApp>, order: ScaleOrder, end| async move {
+        ctx.live.driven(ctx.run());
         Ok(settle::scale(ctx.app(), &order, ctx.run(), &end).await?)
     });
     saga.build(started)

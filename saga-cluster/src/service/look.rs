@@ -116,7 +116,7 @@ impl Inner {
         self.runs_like(Query { key: Some(key), ..Query::default() }).await
     }
 
-    async fn runs_like(&self, mut query: Query) -> Result<Vec<RunSummary>, ServiceError> {
+    pub(super) async fn runs_like(&self, mut query: Query) -> Result<Vec<RunSummary>, ServiceError> {
         query.limit = PAGE;
         let mut runs = Vec::new();
         loop {

@@ -32,6 +32,7 @@
 mod begin;
 mod bounded;
 mod builder;
+mod driven;
 mod error;
 mod inner;
 mod look;
@@ -48,6 +49,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::Stream;
 use saga_core::store::Store;
 use saga_core::{RunId, WorkerId};
 use tokio_util::sync::CancellationToken;
@@ -117,6 +119,13 @@ impl Service {
     #[must_use]
     pub fn worker(&self) -> Option<&WorkerId> {
         self.inner.runs.worker()
+    }
+
+    /// The operations that this service drives, as it takes them up: those at work now, and those to come. An operation
+    /// that an operator moves on is told again. The stream does not end; it tells nothing if the service is no
+    /// [`worker`](Self::worker).
+    pub fn driven(&self) -> impl Stream<Item = Operation> + Send + 'static {
+        driven::driven(self.clone())
     }
 
     /// The operation that is going on with a cluster, and that no worker drives (yet, or any more).

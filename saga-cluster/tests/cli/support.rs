@@ -1,10 +1,11 @@
 //! A place to run the command in, whose processes end with it even if the test fails.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,9 +28,17 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The address of an empty database, which goes with this process.
+pub(crate) fn new_database() -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(saga_postgres::testing::database())
+}
+
 /// A directory with a data directory in it.
 pub(crate) struct Place {
     root: tempfile::TempDir,
+    /// The database that all commands use, if it is not the data directory.
+    store: Option<String>,
 }
 
 /// What a command did.
@@ -64,8 +73,15 @@ impl Done {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let place = Self { root: tempfile::tempdir().unwrap() };
+        let place = Self { root: tempfile::tempdir().unwrap(), store: None };
         std::fs::write(place.spec(), SPEC).unwrap();
+        place
+    }
+
+    /// With clusters and journals in a database of its own.
+    pub(crate) fn on_database() -> Self {
+        let mut place = Self::new();
+        place.store = Some(new_database());
         place
     }
 
@@ -91,6 +107,10 @@ impl Place {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_saga-cluster"));
         command.args(args).env("SAGA_CLUSTER_DATA", self.data()).env("USER", "tester").env_remove("RUST_LOG");
+        match &self.store {
+            Some(url) => command.env("SAGA_CLUSTER_STORE", url),
+            None => command.env_remove("SAGA_CLUSTER_STORE"),
+        };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -112,6 +132,14 @@ impl Place {
 
     /// Starts `create` with machines that do not begin to work before the gate is [opened](Self::open_gate).
     pub(crate) fn start_slow_create(&self) -> Running {
+        let spec = self.spec();
+        let running = self.start_slow(&["create", spec.to_str().unwrap()]);
+        until("all machines have a process", || self.processes() >= 3);
+        running
+    }
+
+    /// Starts a command whose machines do not begin to work before the gate is [opened](Self::open_gate).
+    pub(crate) fn start_slow(&self, args: &[&str]) -> Running {
         let script = format!(
             "#!/bin/sh\nwhile [ ! -e '{gate}' ]; do [ -d '{root}' ] || exit 1; sleep 0.02; done\nexec '{program}' \"$@\"\n",
             gate = self.gate().display(),
@@ -120,11 +148,7 @@ impl Place {
         );
         let program = self.file("slow-node", &script);
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let spec = self.spec();
-        let mut command = self.command(&["create", spec.to_str().unwrap()]);
-        let running = Running::new(command.env("SAGA_CLUSTER_NODE_PROGRAM", program));
-        until("all machines have a process", || self.processes() >= 3);
-        running
+        Running::new(self.command(args).env("SAGA_CLUSTER_NODE_PROGRAM", program))
     }
 
     fn gate(&self) -> PathBuf {
@@ -186,14 +210,23 @@ fn parent(process: &Path) -> Option<u32> {
 /// A command that runs, and is killed if the test forgets it.
 pub(crate) struct Running {
     child: Child,
-    reading: Option<(JoinHandle<String>, JoinHandle<String>)>,
+    reading: Option<(JoinHandle<()>, JoinHandle<()>)>,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
 }
 
 impl Running {
     fn new(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        Self { child, reading: Some((read(stdout), read(stderr))) }
+        let (stdout, stderr) = (Arc::default(), Arc::default());
+        let reading = (read(child.stdout.take().unwrap(), &stdout), read(child.stderr.take().unwrap(), &stderr));
+        Self { child, reading: Some(reading), stdout, stderr }
+    }
+
+    /// Waits until it has told something.
+    #[track_caller]
+    pub(crate) fn says(&self, what: &str) {
+        until(&format!("it says: {what}"), || self.stderr.lock().unwrap().contains(what));
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -214,8 +247,11 @@ impl Running {
         until("the command ends", || !self.is_running());
         let status = self.child.wait().unwrap();
         let (stdout, stderr) = self.reading.take().unwrap();
+        stdout.join().unwrap();
+        stderr.join().unwrap();
         assert!(status.signal().is_none_or(|signal| signal == 9), "{status}");
-        Done { code: status.code(), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+        let text = |told: &Mutex<String>| std::mem::take(&mut *told.lock().unwrap());
+        Done { code: status.code(), stdout: text(&self.stdout), stderr: text(&self.stderr) }
     }
 }
 
@@ -226,10 +262,14 @@ impl Drop for Running {
     }
 }
 
-fn read(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+fn read(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let into = Arc::clone(into);
     std::thread::spawn(move || {
-        let mut text = String::new();
-        from.read_to_string(&mut text).unwrap();
-        text
+        let mut from = BufReader::new(from);
+        let mut line = String::new();
+        while from.read_line(&mut line).unwrap() > 0 {
+            into.lock().unwrap().push_str(&line);
+            line.clear();
+        }
     })
 }

@@ -136,49 +136,86 @@ pub async fn copy(
     to: &dyn Store,
     mut progress: impl FnMut(CopyProgress),
 ) -> Result<Copied, CopyError> {
-    let mut copied = Copied::default();
-    let mut missing: Vec<RunSummary> = Vec::new();
-    let mut obstacles = Vec::new();
-    let mut query = Query { limit: PAGE, ..Query::default() };
-    let mut looked = 0;
-    loop {
-        let page = from.list(&query).await?;
-        looked += page.runs.len();
-        for head in page.runs {
-            match look(from, to, &head).await? {
-                Found::InTheWay(obstacle) => obstacles.push(obstacle),
-                Found::AlreadyThere => {
-                    copied.already_there += 1;
-                    copied.unfinished.extend((!head.status.is_ended()).then_some(head.run));
+    let plan = CopyPlan::make(from, to, &mut progress).await?;
+    plan.carry_out(progress).await
+}
+
+/// A [`copy`] of which all was looked at and nothing was written, for those who copy other things beside it.
+#[must_use = "nothing is copied until it is carried out"]
+pub struct CopyPlan<'a> {
+    from: &'a dyn Store,
+    to: &'a dyn Store,
+    missing: Vec<RunSummary>,
+    copied: Copied,
+}
+
+impl<'a> CopyPlan<'a> {
+    /// Looks at everything.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError::Refused`], or what reading can fail with.
+    pub async fn make(
+        from: &'a dyn Store,
+        to: &'a dyn Store,
+        mut progress: impl FnMut(CopyProgress),
+    ) -> Result<Self, CopyError> {
+        let mut plan = Self { from, to, missing: Vec::new(), copied: Copied::default() };
+        let mut obstacles = Vec::new();
+        let mut query = Query { limit: PAGE, ..Query::default() };
+        let mut looked = 0;
+        loop {
+            let page = from.list(&query).await?;
+            looked += page.runs.len();
+            for head in page.runs {
+                match look(from, to, &head).await? {
+                    Found::InTheWay(obstacle) => obstacles.push(obstacle),
+                    Found::AlreadyThere => {
+                        plan.copied.already_there += 1;
+                        plan.copied.unfinished.extend((!head.status.is_ended()).then_some(head.run));
+                    }
+                    Found::Missing => plan.missing.push(head),
                 }
-                Found::Missing => missing.push(head),
+            }
+            progress(CopyProgress::Looked { runs: looked });
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => break,
             }
         }
-        progress(CopyProgress::Looked { runs: looked });
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
+        if obstacles.is_empty() { Ok(plan) } else { Err(CopyError::Refused { obstacles }) }
+    }
+
+    /// Copies what is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError`]. What was copied before it stays.
+    pub async fn carry_out(self, mut progress: impl FnMut(CopyProgress)) -> Result<Copied, CopyError> {
+        let Self { from, to, missing, mut copied } = self;
+        let of = missing.len();
+        for (done, head) in (1..).zip(missing) {
+            let run = head.run.clone();
+            let Journal::Whole(records) = journal(from, &head).await? else { return Err(CopyError::Changed { run }) };
+            if from.get(&run).await?.as_ref() != Some(&head) {
+                return Err(CopyError::Changed { run });
+            }
+            // An answer that was lost is found by copying again.
+            to.restore(&head, &records).await?.map_err(|refused| CopyError::NotTaken { run: run.clone(), refused })?;
+            copied.runs += 1;
+            copied.records += head.seq.0;
+            copied.unfinished.extend((!head.status.is_ended()).then_some(run));
+            progress(CopyProgress::Copied { runs: done, of });
         }
+        copied.unfinished.sort();
+        Ok(copied)
     }
-    if !obstacles.is_empty() {
-        return Err(CopyError::Refused { obstacles });
+}
+
+impl std::fmt::Debug for CopyPlan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CopyPlan").field("missing", &self.missing.len()).finish_non_exhaustive()
     }
-    let of = missing.len();
-    for head in missing {
-        let run = head.run.clone();
-        let Journal::Whole(records) = journal(from, &head).await? else { return Err(CopyError::Changed { run }) };
-        if from.get(&run).await?.as_ref() != Some(&head) {
-            return Err(CopyError::Changed { run });
-        }
-        // An answer that was lost is found by copying again.
-        to.restore(&head, &records).await?.map_err(|refused| CopyError::NotTaken { run: run.clone(), refused })?;
-        copied.runs += 1;
-        copied.records += head.seq.0;
-        copied.unfinished.extend((!head.status.is_ended()).then_some(run));
-        progress(CopyProgress::Copied { runs: copied.runs, of });
-    }
-    copied.unfinished.sort();
-    Ok(copied)
 }
 
 enum Found {

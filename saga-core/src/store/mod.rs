@@ -22,7 +22,7 @@ use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
 use crate::plan::Fingerprint;
 
-pub use self::copy::{Copied, CopyError, CopyProgress, Obstacle, copy};
+pub use self::copy::{Copied, CopyError, CopyPlan, CopyProgress, Obstacle, copy};
 pub use self::memory::{Fault, Faults, MemoryStore};
 #[cfg(feature = "sled")]
 pub use self::sled::{Damage, SledOptions, SledStore};

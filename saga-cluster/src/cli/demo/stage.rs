@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::story::Story;
-use crate::cli::args::Options;
+use crate::cli::args::{Options, STORE_VARIABLE};
 use crate::cli::control::Call;
 use crate::cli::hold::Hold;
 use crate::cli::holder::{self, Holder};
@@ -66,7 +66,7 @@ impl Stage {
     fn child(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--data").arg(self.data.path()).args(["--by", "demo"]).args(args);
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        command.env_remove(STORE_VARIABLE).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 

@@ -6,6 +6,7 @@ use saga_core::store::RunStatus;
 
 use super::paint::Paint;
 use super::table::{table, wrapped, wrapped_error};
+use crate::cli::reply::CopyReport;
 use crate::cli::trouble::{Exit, Trouble};
 use crate::model::{Cluster, ClusterName, NodeGroup, NodeToken, Status};
 use crate::service::{ClusterReport, HistoryEntry, Listing, OperationEnd, RunReport, Verdict};
@@ -50,6 +51,26 @@ pub(super) fn end(end: &OperationEnd, paint: Paint) -> String {
     let in_order = matches!(end.status, None | Some(Status::Active)) && end.nodes_left.is_empty();
     if !in_order && !end.allowed.is_empty() {
         text.push_str(&format!("\n  allowed: {}", wrapped(11, &allowed(&end.allowed, cluster))));
+    }
+    text
+}
+
+/// What was copied.
+pub(super) fn copied(report: &CopyReport) -> String {
+    let CopyReport { from, to, runs, records, clusters, unfinished, .. } = report;
+    let mut text = format!("copied from {from} to {to}: {clusters} clusters, {runs} operations of {records} events");
+    let (clusters, runs) = (report.clusters_already_there, report.runs_already_there);
+    if clusters + runs > 0 {
+        text.push_str(&format!("\n  there already: {clusters} clusters, {runs} operations"));
+    }
+    if !unfinished.is_empty() {
+        text.push_str(&format!(
+            "\n  {} operations have not ended, and both stores have them now: work on one of the two only",
+            unfinished.len()
+        ));
+    }
+    if let Some(marked) = &report.marked {
+        text.push_str(&format!("\n  {from} is marked as moved: remove {marked} to use it all the same"));
     }
     text
 }

@@ -40,6 +40,11 @@ pub(super) fn screen(options: &Options) -> Box<dyn Screen> {
     }
 }
 
+/// The screen for what goes on until it is ended: lines, and no bars.
+pub(super) fn lines(options: &Options) -> Box<dyn Screen> {
+    if options.json { Box::new(json::Json) } else { Box::new(plain::Plain::new()) }
+}
+
 /// Prints an answer to standard output. If nobody reads it (`| head`), nobody misses it.
 pub(super) fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();

@@ -45,6 +45,7 @@ pub struct ProcessEngine {
     root: PathBuf,
     program: PathBuf,
     leading_args: Vec<OsString>,
+    hidden: Vec<OsString>,
     ready_within: Duration,
     gone_within: Duration,
 }
@@ -70,6 +71,7 @@ impl ProcessEngine {
             root: canonical,
             program: program.into(),
             leading_args: Vec::new(),
+            hidden: Vec::new(),
             ready_within: Duration::from_secs(20),
             gone_within: Duration::from_secs(10),
         })
@@ -79,6 +81,13 @@ impl ProcessEngine {
     #[must_use]
     pub fn leading_args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.leading_args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// A variable of this process's environment that machines are not to have, such as a password.
+    #[must_use]
+    pub fn hide_variable(mut self, name: impl Into<OsString>) -> Self {
+        self.hidden.push(name.into());
         self
     }
 
@@ -132,7 +141,11 @@ impl ProcessEngine {
     /// Starts a process, and a task that waits for its end, so that it does not stay behind as a zombie.
     fn spawn(&self, node: &NodeArgs) -> io::Result<JoinHandle<io::Result<ExitStatus>>> {
         let log = OpenOptions::new().create(true).append(true).open(node.dir.join(LOG))?;
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        for name in &self.hidden {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(&self.leading_args)
             .args(node.to_command_line())
             .stdin(Stdio::null())

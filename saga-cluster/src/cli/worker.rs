@@ -1,0 +1,121 @@
+//! Working for others, until told to end.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+
+use super::args::{Options, WorkerArgs};
+use super::hold::{self, Hold};
+use super::holder::{self, GRACE, Holder};
+use super::interrupt::Interrupts;
+use super::paths::DataDir;
+use super::reply::{About, Reply};
+use super::stores::{Role, Stores};
+use super::trouble::{Exit, Trouble, chain};
+use crate::model::Timestamp;
+use crate::plugin::BlocksPlugin;
+use crate::service::{Operation, Service, ServiceError};
+
+/// How long what is in flight may take when others can go on with it.
+const HANDOVER: Duration = Duration::from_secs(2);
+
+/// Works until a signal comes.
+pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Reply>) -> Result<Exit, Trouble> {
+    let mut interrupts = Interrupts::listen();
+    let data = DataDir::open(options.data.as_deref())?;
+    let engine = holder::process_engine(&data, options.node_program.clone())?;
+    match &options.store {
+        Some(url) => {
+            let stores = tokio::select! {
+                stores = Stores::of_database(url, Role::Worker) => stores?,
+                () = interrupts.next() => return Ok(Exit::Interrupted),
+            };
+            let service = start(&stores, engine, args).await?;
+            greet(&service, &format!("{url}; its machines are in {}", data.machines().display()), replies).await;
+            tokio::select! {
+                () = tell(&service, replies) => {}
+                () = interrupts.next() => {}
+            }
+            let _ = replies.send(Reply::note("handing over to the other workers")).await;
+            if let Err(error) = interrupts.or_end(service.shutdown(HANDOVER)).await {
+                return Err(not_handed_over(&error));
+            }
+        }
+        None => {
+            let lock = Hold::take(&data.lock()).map_err(|error| {
+                Trouble::new(format!("{} cannot be locked: {error}", data.lock().display())).untouched()
+            })?;
+            let Some(lock) = lock else {
+                let holder = hold::Holder::of(&data.lock());
+                let trouble = Trouble::new(format!("{} is held by {holder}", data.path().display())).untouched();
+                return Err(trouble.next("one process holds a data directory; with --store there may be many workers"));
+            };
+            data.check_not_moved()?;
+            // Until the process has ended: whoever gets the lock then finds the stores closed.
+            std::mem::forget(lock);
+            let since = Timestamp::now();
+            let service = start(&Stores::of_directory(&data).await?, engine, args).await?;
+            greet(&service, &data.path().display().to_string(), replies).await;
+            let holder = Holder::new(&data, service.clone(), since, replies.clone()).await;
+            tokio::select! {
+                () = tell(&service, replies) => {}
+                () = interrupts.next() => {}
+            }
+            let text =
+                "parking: what is in flight may still end; the rest goes on when any saga-cluster command is run next";
+            let _ = replies.send(Reply::note(text)).await;
+            interrupts.or_end(holder.park(GRACE)).await?;
+            interrupts.or_end(holder.close()).await;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn start(stores: &Stores, engine: crate::engine::ProcessEngine, args: WorkerArgs) -> Result<Service, Trouble> {
+    let WorkerArgs { name, lease, max_in_flight } = args;
+    let mut builder = holder::builder(stores, engine, BlocksPlugin::new()).lease(lease);
+    if let Some(name) = name {
+        builder = builder.name(name);
+    }
+    if let Some(most) = max_in_flight {
+        builder = builder.max_in_flight(most.into());
+    }
+    builder.start().await.map_err(holder::not_started)
+}
+
+async fn greet(service: &Service, place: &str, replies: &Sender<Reply>) {
+    let name = service.worker().map_or_else(String::new, |name| format!(" {name}"));
+    let _ = replies.send(Reply::note(format!("worker{name} is ready to work on {place}; Ctrl-C ends it"))).await;
+}
+
+/// Tells what is begun and how it ends.
+async fn tell(service: &Service, replies: &Sender<Reply>) {
+    let mut driven = std::pin::pin!(service.driven());
+    let mut ends = JoinSet::new();
+    loop {
+        tokio::select! {
+            operation = driven.next() => {
+                let Some(operation) = operation else { return };
+                let _ = replies.send(Reply::Began { about: About::from(&operation) }).await;
+                ends.spawn(tell_the_end(operation, replies.clone()));
+            }
+            Some(_) = ends.join_next() => {}
+        }
+    }
+}
+
+async fn tell_the_end(operation: Operation, replies: Sender<Reply>) {
+    let reply = match operation.end().await {
+        Ok(end) => Reply::End { run: operation.run, end },
+        Err(ServiceError::Stopped) => return,
+        Err(error) => Reply::note(format!("it cannot be told how {operation:?} ended: {}", chain(&error))),
+    };
+    let _ = replies.send(reply).await;
+}
+
+fn not_handed_over(error: &ServiceError) -> Trouble {
+    Trouble::new(format!("nothing could be handed over: {}", chain(error)))
+        .state("the other workers go on when the lease of this one has run out")
+}
