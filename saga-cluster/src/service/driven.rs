@@ -32,9 +32,7 @@ pub(super) fn driven(service: Service) -> impl Stream<Item = Operation> + Send +
 
 impl Telling {
     async fn next(mut self) -> Option<(Operation, Self)> {
-        if self.service.worker().is_none() {
-            return None;
-        }
+        self.service.worker()?;
         loop {
             while let Some(run) = self.next.pop_front() {
                 if self.told.contains(&run) {

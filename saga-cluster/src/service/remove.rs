@@ -78,7 +78,7 @@ impl Inner {
         if let (Status::Deleting, Some(named)) = (cluster.status, named) {
             match &cluster.intent {
                 Some(Intent { what: Intended::Delete { force }, .. }) if *force || !how.force => {
-                    return Ok(Promised::ToBegin(cluster, named));
+                    return Ok(Promised::ToBegin(Box::new(cluster), named));
                 }
                 // It may have begun since its key was looked at.
                 None if self.is_live(&named).await => return Ok(Promised::Begun(named)),
@@ -90,7 +90,7 @@ impl Inner {
         marked.transition(Status::Deleting, format!("asked for by {by}"))?;
         marked.promise(run, Intent { by: by.clone(), what: Intended::Delete { force: how.force } });
         let marked = self.repository().update(version, marked).await?;
-        Ok(Promised::ToBegin(marked, run.clone()))
+        Ok(Promised::ToBegin(Box::new(marked), run.clone()))
     }
 
     async fn is_live(&self, run: &RunId) -> bool {
@@ -237,7 +237,7 @@ impl Inner {
 /// What became of a record that is to say that its cluster is deleted.
 enum Promised {
     /// It says so, and names that run, which is to be started.
-    ToBegin(Cluster, RunId),
+    ToBegin(Box<Cluster>, RunId),
     /// It said so before, and that run does it.
     Begun(RunId),
 }

@@ -20,11 +20,10 @@ impl Inner {
         // dies here, or the run cannot go on, the record is settled by the run's rest, as before.
         if kind == OperationKind::Scale
             && let Some(cluster) = self.repository().get(&name).await?
+            && let Err(error) = self.mark_retried(&cluster, &summary.run, &format!("tried again by {by}")).await
         {
-            if let Err(error) = self.mark_retried(&cluster, &summary.run, &format!("tried again by {by}")).await {
-                self.look_after(&name);
-                return Err(error.into());
-            }
+            self.look_after(&name);
+            return Err(error.into());
         }
         match self.runs.retry(&summary.run, by).await {
             Ok(()) => {

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::model::{ClusterName, NodeName, NodeToken};
 use crate::node::NodeArgs;
 
+/// How often a directory is made that another process takes away.
+const MAKE_ATTEMPTS: u32 = 100;
+
 pub(super) fn cluster_dir(root: &Path, cluster: &ClusterName) -> PathBuf {
     root.join(cluster.as_str())
 }
@@ -17,6 +20,18 @@ pub(super) fn cluster_dir(root: &Path, cluster: &ClusterName) -> PathBuf {
 pub(super) fn node(root: &Path, cluster: &ClusterName, name: &NodeName, token: &NodeToken) -> NodeArgs {
     let dir = cluster_dir(root, cluster).join(format!("{name}@{token}"));
     NodeArgs { cluster: cluster.clone(), name: name.clone(), token: token.clone(), dir }
+}
+
+/// Makes the directory of a node. The last node of a cluster takes the cluster's directory along when it goes, which may
+/// happen just between the making of the two, in another process too: then both are made again.
+pub(super) fn make(dir: &Path) -> io::Result<()> {
+    for _ in 1..MAKE_ATTEMPTS {
+        match std::fs::create_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            made => return made,
+        }
+    }
+    std::fs::create_dir_all(dir)
 }
 
 /// The nodes that have a directory in one cluster's directory.
@@ -58,7 +73,28 @@ fn entries(dir: &Path) -> io::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+
+    #[test]
+    fn a_node_is_made_while_the_last_other_one_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let cluster = root.path().join("demo");
+        let enough = AtomicBool::new(false);
+        let made = std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    let _ = std::fs::remove_dir(&cluster);
+                }
+            });
+            let one = |_| make(&cluster.join("w-1@t")).and_then(|()| std::fs::remove_dir(cluster.join("w-1@t")));
+            let made: io::Result<()> = (0..2000).try_for_each(one);
+            enough.store(true, Ordering::Relaxed);
+            made
+        });
+        made.unwrap();
+    }
 
     #[test]
     fn a_directory_says_which_node_it_is() {

@@ -216,7 +216,7 @@ impl Engine for ProcessEngine {
             None => {}
         }
         let failed = |error| EngineError::failed(format!("{} cannot be started", order.name)).because(error);
-        std::fs::create_dir_all(&wanted.dir).map_err(failed)?;
+        layout::make(&wanted.dir).map_err(failed)?;
         let process = self.spawn(&wanted).map_err(failed)?;
         self.ready(&wanted, process).await
     }
