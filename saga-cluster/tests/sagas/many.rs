@@ -148,6 +148,33 @@ async fn what_is_started_too_late_touches_nothing() {
     }
 }
 
+/// A scale was called off, and another one done since, while the first one was asleep. The record is the same one still.
+#[tokio::test(start_paused = true)]
+async fn a_scale_that_was_called_off_touches_nothing() {
+    let world = World::new();
+    Ask::Scale.prepare(&world).await;
+    let (asking, store) = asleep_before_the_start(&world, Ask::Scale).await;
+    let mut record = world.record().await.unwrap();
+    record.transition(Status::Active, "called off").unwrap();
+    (record.live_run, record.intent) = (None, None);
+    world.records.update(record.version, record).await.unwrap();
+    let other = world.service().await;
+    let scaled = end(&other.scale(&demo(), counts(&[("w", 1), ("x", 2)]), ada()).await.unwrap()).await;
+    assert_eq!(scaled.verdict, Verdict::Done, "{}", scaled.reason);
+    let before = (world.record().await, world.machines(), world.plugin.calls());
+    store.wake();
+    let late = end(&in_time(asking).await.unwrap().unwrap()).await;
+    assert_eq!(late.verdict, Verdict::RolledBack);
+    assert!(late.reason.contains("it did not begin, and nothing was touched"), "{}", late.reason);
+    let mut after = (world.record().await, world.machines(), world.plugin.calls());
+    if let (Some(before), Some(after)) = (&before.0, &mut after.0) {
+        // Its finalizer has looked, and found nothing to tell.
+        (after.version, after.updated) = (before.version, before.updated);
+    }
+    assert_eq!(before, after);
+    world.assert_no_data_lost();
+}
+
 /// A delete of what had no record, about to be started by a process that is asleep, finds another cluster when it wakes up.
 #[tokio::test(start_paused = true)]
 async fn a_late_delete_of_nothing_spares_a_later_cluster() {

@@ -89,7 +89,7 @@ mod tests {
                 }
             });
             let one = |_| make(&cluster.join("w-1@t")).and_then(|()| std::fs::remove_dir(cluster.join("w-1@t")));
-            let made: io::Result<()> = (0..2000).try_for_each(one);
+            let made: io::Result<()> = (0..200).try_for_each(one);
             enough.store(true, Ordering::Relaxed);
             made
         });
