@@ -12,7 +12,6 @@ use crate::repository::{ClusterRepository, RepositoryError, SledRepository};
 
 /// What a process does with a database. The server lists its connections under this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "postgres"), expect(dead_code))]
 pub(super) enum Role {
     /// It asks, and watches.
     Client,

@@ -68,8 +68,15 @@ fn a_spec_may_come_from_standard_input() {
 fn help_has_examples_and_exit_codes() {
     let place = Place::new();
     let help = place.run(&["--help"]).expect(0).stdout;
-    assert!(["Exit codes", "Examples", "Ctrl-C", "--no-wait"].iter().all(|word| help.contains(word)), "{help}");
-    for command in ["create", "scale", "delete", "show", "list", "history", "retry", "abandon", "demo"] {
+    assert!(
+        ["Exit codes", "Examples", "Ctrl-C", "--no-wait", "--store", "Many workers"]
+            .iter()
+            .all(|word| help.contains(word)),
+        "{help}"
+    );
+    for command in
+        ["create", "scale", "delete", "show", "list", "history", "retry", "abandon", "worker", "store", "demo"]
+    {
         place.run(&["help", command]).expect(0);
         assert!(help.contains(&format!("\n  {command}")), "{command}");
     }
