@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use super::args::{Options, WorkerArgs};
 use super::hold::{self, Hold};
@@ -34,10 +34,12 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
             };
             let service = start(&stores, engine, args).await?;
             greet(&service, &format!("{url}; its machines are in {}", data.machines().display()), replies).await;
+            let mut telling = Telling::of(&service, replies);
             tokio::select! {
-                () = tell(&service, replies) => {}
+                () = telling.tell() => {}
                 () = interrupts.next() => {}
             }
+            interrupts.or_end(telling.finish()).await;
             let _ = replies.send(Reply::note("handing over to the other workers")).await;
             if let Err(error) = interrupts.or_end(service.shutdown(HANDOVER)).await {
                 return Err(not_handed_over(&error));
@@ -59,10 +61,12 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
             let service = start(&Stores::of_directory(&data).await?, engine, args).await?;
             greet(&service, &data.path().display().to_string(), replies).await;
             let holder = Holder::new(&data, service.clone(), since, replies.clone()).await;
+            let mut telling = Telling::of(&service, replies);
             tokio::select! {
-                () = tell(&service, replies) => {}
+                () = telling.tell() => {}
                 () = interrupts.next() => {}
             }
+            interrupts.or_end(telling.finish()).await;
             let text =
                 "parking: what is in flight may still end; the rest goes on when any saga-cluster command is run next";
             let _ = replies.send(Reply::note(text)).await;
@@ -90,18 +94,38 @@ async fn greet(service: &Service, place: &str, replies: &Sender<Reply>) {
     let _ = replies.send(Reply::note(format!("worker{name} is ready to work on {place}; Ctrl-C ends it"))).await;
 }
 
-/// Tells what is begun and how it ends.
-async fn tell(service: &Service, replies: &Sender<Reply>) {
-    let mut driven = std::pin::pin!(service.driven());
-    let mut ends = JoinSet::new();
-    loop {
-        tokio::select! {
-            operation = driven.next() => {
-                let Some(operation) = operation else { return };
-                let _ = replies.send(Reply::Began { about: About::from(&operation) }).await;
-                ends.spawn(tell_the_end(operation, replies.clone()));
+/// What is told of the operations that this worker drives.
+struct Telling {
+    service: Service,
+    replies: Sender<Reply>,
+    /// Those that have begun, and who tells how they end.
+    begun: Vec<(Operation, JoinHandle<()>)>,
+}
+
+impl Telling {
+    fn of(service: &Service, replies: &Sender<Reply>) -> Self {
+        Self { service: service.clone(), replies: replies.clone(), begun: Vec::new() }
+    }
+
+    /// Tells what is begun and how it ends.
+    async fn tell(&mut self) {
+        let mut driven = std::pin::pin!(self.service.driven());
+        while let Some(operation) = driven.next().await {
+            self.begun.retain(|(_, telling)| !telling.is_finished());
+            let _ = self.replies.send(Reply::Began { about: About::from(&operation) }).await;
+            let telling = tokio::spawn(tell_the_end(operation.clone(), self.replies.clone()));
+            self.begun.push((operation, telling));
+        }
+    }
+
+    /// Tells of those that have ended just now. Nobody else tells of them.
+    async fn finish(self) {
+        for (operation, telling) in self.begun {
+            if operation.status().await.is_ok_and(|status| !status.is_live()) {
+                let _ = telling.await;
+            } else {
+                telling.abort();
             }
-            Some(_) = ends.join_next() => {}
         }
     }
 }
