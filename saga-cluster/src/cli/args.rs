@@ -294,3 +294,18 @@ pub(super) enum Command {
     #[command(hide = true)]
     Node(NodeArgs),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_has_a_unit_and_bounds() {
+        assert_eq!(lease("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(lease("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(lease("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["30", "s", "1h", "499ms", "61m", "99999999999999999999s", "18446744073709551615m", "-1s"] {
+            assert!(lease(wrong).is_err(), "{wrong}");
+        }
+    }
+}

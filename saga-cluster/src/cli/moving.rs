@@ -21,6 +21,8 @@ const MOST_TOLD: usize = 10;
 
 /// A place, with nobody else in it as far as that can be made sure of.
 struct Opened {
+    /// As it is told: a directory by its whole path, a database without its password.
+    shown: String,
     stores: Stores,
     directory: Option<DataDir>,
     _lock: Option<Hold>,
@@ -69,12 +71,12 @@ pub(super) async fn copy(from: &StorePlace, to: &StorePlace, replies: &Sender<Re
     }
     let copied = plan.carry_out(&mut tell).await.map_err(|error| half_copied(chain(&error)))?;
     if let Some(data) = &source.directory {
-        data.mark_moved(&to.to_string())
+        data.mark_moved(&target.shown)
             .map_err(|error| half_copied(format!("all was copied, but {} cannot be marked: {error}", from)))?;
     }
     let report = CopyReport {
-        from: from.to_string(),
-        to: to.to_string(),
+        from: source.shown,
+        to: target.shown,
         runs: copied.runs,
         records: copied.records,
         runs_already_there: copied.already_there,
@@ -102,7 +104,8 @@ async fn open(place: &StorePlace) -> Result<Opened, Trouble> {
             };
             data.check_not_moved()?;
             let stores = Stores::of_directory(&data).await?;
-            Ok(Opened { stores, directory: Some(data), _lock: Some(lock) })
+            let shown = data.path().display().to_string();
+            Ok(Opened { shown, stores, directory: Some(data), _lock: Some(lock) })
         }
         StorePlace::Database(url) => {
             let stores = Stores::of_database(url, Role::Client).await?;
@@ -110,7 +113,7 @@ async fn open(place: &StorePlace) -> Result<Opened, Trouble> {
                 let trouble = Trouble::new(format!("workers are at work on {url}")).untouched();
                 return Err(trouble.next("end them first, and try again"));
             }
-            Ok(Opened { stores, directory: None, _lock: None })
+            Ok(Opened { shown: url.to_string(), stores, directory: None, _lock: None })
         }
     }
 }

@@ -81,7 +81,7 @@ impl DataDir {
         };
         Err(Trouble::new(format!("{place} was moved to {}", to.trim()))
             .untouched()
-            .next(format!("use that: --store {}", to.trim()))
+            .next(format!("use that: {} {}", if to.contains("://") { "--store" } else { "--data" }, to.trim()))
             .next("remove the file `moved` in it to use it all the same"))
     }
 

@@ -86,6 +86,13 @@ fn everything_goes_to_a_database_and_back() {
     worker.signal(Signal::TERM);
     worker.wait().expect(0);
 
+    // From directory to directory too; the mark tells how to go on.
+    let third = place.path().join("third").display().to_string();
+    place.run(&["store", "copy", &back, &third]).expect(0);
+    let moved = place.run(&["--data", &back, "list"]).expect(1);
+    assert!(moved.stderr.contains(&format!("use that: --data {third}")), "{moved:?}");
+    std::fs::remove_file(place.path().join("back/moved")).unwrap();
+
     // What went on in one of the two is not written over.
     let differs = place.run(&["store", "copy", &back, &store]).expect(1);
     assert!(differs.stderr.contains("nothing was copied") && differs.stderr.contains("at event"), "{differs:?}");
