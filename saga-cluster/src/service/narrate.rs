@@ -50,7 +50,9 @@ impl Narrator {
     pub(super) fn tell(&mut self, event: &Event) -> Vec<ProgressKind> {
         match event {
             Event::RunStarted { input, .. } => vec![self.started(input)],
-            Event::Resumed { .. } => vec![note("taken up again")],
+            // What a client asked for is begun by a worker, if nothing of it has begun yet.
+            Event::Resumed { worker, .. } if self.steps.is_empty() => vec![note(format!("taken up by worker {worker}"))],
+            Event::Resumed { worker, .. } => vec![note(format!("taken up again, by worker {worker}"))],
             Event::StepStarted { step, name, items } => self.step_started(*step, name.as_str(), *items),
             Event::AttemptStarted { of, attempt: 1 } => self.node(*of, NodeState::Started).into_iter().collect(),
             Event::AttemptFailed { of, error, retry_at, .. } => self.failed(*of, error.to_string(), retry_at.is_some()),
