@@ -43,7 +43,7 @@ impl<App: Send + Sync + 'static> Core<App> {
                 return Err(CancelError::UnknownRun(run.clone()));
             };
             if let Some(asked) = &mut elsewhere
-                && asked.is_done(&*self.store, run).await?
+                && asked.is_done(&*self.store, &summary).await?
             {
                 return Ok(());
             }
@@ -73,7 +73,7 @@ impl<App: Send + Sync + 'static> Core<App> {
                     Some(asked) => asked.patience.wait().await,
                     None => {
                         let mut asked = Elsewhere::default();
-                        if asked.is_done(&*self.store, run).await? {
+                        if asked.is_done(&*self.store, &summary).await? {
                             return Ok(());
                         }
                         self.store.request_cancel(run, &by).await?;
@@ -156,26 +156,35 @@ impl<App: Send + Sync + 'static> Core<App> {
 #[derive(Default)]
 struct Elsewhere {
     read: Seq,
-    /// The run does not go forward: it is being aborted, or has come to its end and has yet to tell its finalizer.
-    over: bool,
+    /// The run is being aborted, or was.
+    aborted: bool,
+    /// It has come to rest.
+    rested: bool,
     patience: Patience,
 }
 
 impl Elsewhere {
-    async fn is_done(&mut self, store: &dyn Store, run: &RunId) -> Result<bool, CancelError> {
+    /// Whether the run does not go forward: it is being aborted, or has come to its end and has yet to tell its finalizer.
+    /// The head is one that was read since the last call.
+    async fn is_done(&mut self, store: &dyn Store, head: &RunSummary) -> Result<bool, CancelError> {
+        let run = &head.run;
+        // If it had come to rest before the head was read and is live there, it is the finalizer that it waits for. If it
+        // has come to rest since, it may have ended since, and there was nothing to cancel: the next head tells.
+        let tells_finalizer = self.rested && head.status == RunStatus::Running;
         loop {
             let page = store.read(run, self.read, PAGE).await?;
             for encoded in &page {
                 self.read = encoded.seq;
                 let unreadable = |error| StoreError::Corrupt { what: format!("the journal of run {run}: {error}") };
                 match encoded.decode().map_err(unreadable)?.event {
-                    Event::AbortBegan { .. } | Event::Rested { .. } => self.over = true,
-                    Event::Operated { .. } => self.over = false,
+                    Event::AbortBegan { .. } => self.aborted = true,
+                    Event::Rested { .. } => self.rested = true,
+                    Event::Operated { .. } => (self.aborted, self.rested) = (false, false),
                     _ => {}
                 }
             }
             if page.len() < PAGE {
-                return Ok(self.over);
+                return Ok(self.aborted || self.rested && tells_finalizer);
             }
         }
     }

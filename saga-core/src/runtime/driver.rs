@@ -181,6 +181,11 @@ impl<App: Send + Sync + 'static> Driver<App> {
             while let Ok(mail) = self.mail.try_recv() {
                 seen.push(open(mail));
             }
+            // An action that is told of the loss may answer before this is stopped; that counts for nothing. Without this the
+            // answer would be written if no other worker has claimed the run yet, as if the run itself had been called off.
+            if self.lost.is_cancelled() {
+                return End::Lost;
+            }
             let now = shared.clock.now();
             let Turn { events, commands, replies } = match self.turn(seen, now, shared.parking.is_cancelled()) {
                 Ok(turned) => turned,
@@ -357,4 +362,48 @@ async fn sleep_until(wake: Option<Instant>) {
 pub(crate) fn encode(after: Seq, at: Timestamp, events: Vec<Event>) -> Vec<EncodedRecord> {
     let records = (after.0 + 1..).zip(events).map(|(seq, event)| Record { seq: Seq(seq), at, event });
     records.map(|record| EncodedRecord::encode(&record)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, OnceLock, Weak};
+    use std::time::Duration;
+
+    use crate::action::{Ctx, StepError};
+    use crate::definition::Saga;
+    use crate::id::{Epoch, Seq};
+    use crate::journal::Event;
+    use crate::runtime::coordinator::Coordinator;
+    use crate::runtime::core::Core;
+    use crate::store::{MemoryStore, Store};
+
+    struct App(OnceLock<Weak<Core<App>>>);
+
+    /// Found by `saga-crash postgres --lease-ms 300 --workers 4 --at-once 1500`: a claim ran out on another thread, in the
+    /// middle of a turn; the action answered that it was called off; and the run was rolled back for it.
+    #[tokio::test(start_paused = true)]
+    async fn what_an_action_answers_to_the_loss_of_its_claim_is_not_written() {
+        let mut saga = Saga::<App, u32>::builder("count", 1);
+        let input = saga.input();
+        let counted = saga.step("count", input, async |ctx: Ctx<App>, n: u32| {
+            let core = ctx.app().0.get().and_then(Weak::upgrade).expect("the coordinator is there");
+            core.registry.lost(ctx.run(), ctx.epoch());
+            if ctx.is_cancelled() { Err(StepError::rejected("called off")) } else { Ok(n) }
+        });
+        let counted = counted.nothing_to_undo();
+        let saga = saga.build(counted).unwrap();
+        let store = Arc::new(MemoryStore::new());
+        let coordinator =
+            Coordinator::builder_shared(Arc::clone(&store) as Arc<dyn Store>, Arc::new(App(OnceLock::new())));
+        let coordinator = coordinator.register(&saga).start().await.unwrap();
+        coordinator.app().0.set(Arc::downgrade(coordinator.client().core())).unwrap();
+        let run = coordinator.start(&saga, 1).await.unwrap();
+        while coordinator.in_memory() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let journal = store.read(run.id(), Seq::ZERO, 10).await.unwrap();
+        let events: Vec<_> = journal.iter().map(|record| record.decode().unwrap().event).collect();
+        assert!(matches!(&*events, [Event::RunStarted { .. }, Event::StepStarted { .. }]), "{events:?}");
+        assert_eq!(run.summary().await.unwrap().epoch, Epoch::FIRST);
+    }
 }

@@ -135,6 +135,32 @@ async fn a_client_cancels_a_run_that_a_worker_drives() {
     assert!(matches!(late, Err(CancelError::NotLive { status: RunStatus::RolledBack, .. })), "{late:?}");
 }
 
+/// Between two looks of the client the run can come to its end: that it is not aborted then must not be missed.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_completes_while_it_is_being_cancelled_was_not_cancelled() {
+    let (store, world, saga) = (Wrapped::shared(), World::default(), gate());
+    let _worker = worker(&store, &world, &saga).await;
+    let run = client(&store, &saga).start(&saga, 1).await.unwrap();
+    world.raised("a began").await;
+    let (stranger, id) = (client(&store, &saga), run.id().clone());
+    store.pause_read();
+    let cancelling = tokio::spawn(async move { stranger.cancel(&id, ada()).await });
+    // It has seen the run live, and goes on to look into the journal.
+    store.paused().await;
+    world.raise("a may end");
+    let summary = loop {
+        let summary = run.summary().await.unwrap();
+        if summary.status != RunStatus::Running {
+            break summary;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert_eq!(summary.status, RunStatus::Completed);
+    store.go_on();
+    let cancelled = cancelling.await.unwrap();
+    assert!(matches!(cancelled, Err(CancelError::NotLive { status: RunStatus::Completed, .. })), "{cancelled:?}");
+}
+
 /// A second cancellation may find that the first one is done already.
 fn over(error: CancelError) -> Result<(), CancelError> {
     if matches!(error, CancelError::NotLive { .. }) { Ok(()) } else { Err(error) }

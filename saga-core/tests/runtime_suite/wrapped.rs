@@ -34,6 +34,7 @@ struct Faults {
     limit: Mutex<Option<usize>>,
     taken: AtomicUsize,
     pause_after: AtomicUsize,
+    slow_reads: AtomicUsize,
     paused: watch::Sender<Option<bool>>,
 }
 
@@ -98,13 +99,23 @@ impl Wrapped {
         self.faults.pause_after.store(k, Ordering::SeqCst);
     }
 
-    /// Waits until an answer is held back.
+    /// The next read is held up until [`go_on`](Self::go_on).
+    pub(crate) fn pause_read(&self) {
+        self.faults.slow_reads.store(1, Ordering::SeqCst);
+    }
+
+    /// Waits until a call is held up.
     pub(crate) async fn paused(&self) {
         self.faults.paused.subscribe().wait_for(|paused| *paused == Some(true)).await.unwrap();
     }
 
     pub(crate) fn go_on(&self) {
         self.faults.paused.send_replace(Some(false));
+    }
+
+    async fn pause(&self) {
+        self.faults.paused.send_replace(Some(true));
+        self.faults.paused.subscribe().wait_for(|paused| *paused == Some(false)).await.unwrap();
     }
 
     fn take(count: &AtomicUsize) -> bool {
@@ -133,8 +144,7 @@ impl Store for Wrapped {
             });
             let taken = self.faults.taken.fetch_add(1, Ordering::SeqCst) + 1;
             if taken == self.faults.pause_after.load(Ordering::SeqCst) {
-                self.faults.paused.send_replace(Some(true));
-                self.faults.paused.subscribe().wait_for(|paused| *paused == Some(false)).await.unwrap();
+                self.pause().await;
             }
         }
         Ok(answers)
@@ -143,6 +153,9 @@ impl Store for Wrapped {
     async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError> {
         if Self::take(&self.faults.unreadable) {
             return Err(StoreError::Unavailable { message: "injected".into(), source: None });
+        }
+        if Self::take(&self.faults.slow_reads) {
+            self.pause().await;
         }
         let hidden = *self.faults.hidden.lock().unwrap();
         let records = self.there().await.read(run, after, limit).await?;
