@@ -54,6 +54,8 @@ pub struct Halted {
 pub struct Stuck {
     /// Why the run was being rolled back.
     pub cause: Cause,
+    /// Every item whose effect stands by right, as in a run that was [rolled back](RolledBack::kept).
+    pub kept: Vec<Place>,
     /// What is left behind and should not be: what could not be undone or finished, and what waits for that.
     pub residue: Vec<Residue>,
 }

@@ -1,5 +1,7 @@
 //! What a run that came to rest leaves behind.
 
+use std::collections::BTreeSet;
+
 use crate::id::ItemRef;
 use crate::journal::{Actor, Cause, Rest};
 use crate::machine::state::{Effect, Fate, ItemPhase, State};
@@ -21,7 +23,12 @@ pub fn outcome(plan: &Plan, state: &State) -> Option<Outcome<Payload>> {
             cause: cause(),
             residue: residue(plan, state, true),
         }),
-        Rest::Stuck => Outcome::Stuck(Stuck { cause: cause(), residue: residue(plan, state, false) }),
+        Rest::Stuck => {
+            let residue = residue(plan, state, false);
+            let left: BTreeSet<&Place> = residue.iter().map(|left| &left.place).collect();
+            let kept = kept(plan, state).into_iter().filter(|place| !left.contains(place)).collect();
+            Outcome::Stuck(Stuck { cause: cause(), kept, residue })
+        }
         Rest::Abandoned { by } => Outcome::Abandoned(Abandoned { by: by.clone(), residue: residue(plan, state, true) }),
     })
 }

@@ -89,7 +89,7 @@ fn kept_is_exactly_what_stands() {
 }
 
 /// Whatever exists in the outside world when a run comes to rest is named: by `kept`, or by the residue; unless it is
-/// where a completed run put it. (A stuck run's residue names what should not be there; what stands by right is not in it.)
+/// where a completed run put it. (A stuck run has both: what stands by right, and what should not be there.)
 #[test]
 fn nothing_is_left_unnamed() {
     for_all_runs(|history| {
@@ -99,11 +99,9 @@ fn nothing_is_left_unnamed() {
             Outcome::Completed(_) => return Ok(()),
             Outcome::RolledBack(end) => end.kept.iter().cloned().collect(),
             Outcome::Stuck(end) => {
-                let by_right = ledger.items.iter().filter(|(of, entry)| {
-                    entry.succeeded && !ledger.verdict.as_ref().is_some_and(|verdict| verdict.to_undo.contains(of))
-                });
                 let left = end.residue.iter().map(|left| left.place.clone());
-                by_right.map(|(of, _)| place(ledger.plan, *of)).chain(left).collect()
+                ensure(left.clone().all(|place| !end.kept.contains(&place)), || format!("named twice in {end:?}"))?;
+                end.kept.iter().cloned().chain(left).collect()
             }
             other => other.residue().iter().map(|left| left.place.clone()).collect(),
         };
