@@ -84,6 +84,7 @@
 //!
 //! - `sled` (default): `store::SledStore`, the embedded durable store.
 //! - `conformance`: `store::conformance`, the suite that every store must pass.
+//! - `testkit`: `testkit::Kit`, which proves of a saga that it recovers, wherever it fails or its process dies.
 //! - `metrics`: counters, gauges and histograms through the `metrics` facade.
 
 mod action;
@@ -99,6 +100,8 @@ pub mod journal;
 pub mod machine;
 pub mod plan;
 pub mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use action::{Ctx, PollError, Probe, StepError, Undo};
 pub use async_trait::async_trait;

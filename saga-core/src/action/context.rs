@@ -61,6 +61,31 @@ impl<App> Ctx<App> {
         Self { app, scope: Arc::new(scope) }
     }
 
+    /// The context of another attempt at the same, with all that was recorded so far.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn again(&self, checkpoints: Vec<Payload>) -> Self {
+        let Scope { run, epoch, saga, step, of, role, attempt, cancelled, link, .. } = &*self.scope;
+        let scope = Scope {
+            run: run.clone(),
+            epoch: *epoch,
+            saga: saga.clone(),
+            step: step.clone(),
+            of: *of,
+            role: *role,
+            attempt: attempt + 1,
+            checkpoints,
+            cancelled: cancelled.clone(),
+            link: link.clone(),
+        };
+        Self::new(Arc::clone(&self.app), scope)
+    }
+
+    /// The item that this is of.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn item_ref(&self) -> ItemRef {
+        self.scope.of
+    }
+
     /// A context without a run, for unit tests of actions: checkpoints go nowhere, and nothing cancels it but
     /// [`cancel`](tokio_util::sync::CancellationToken::cancel) on the token.
     ///

@@ -47,6 +47,14 @@ impl<App, In, Out> Saga<App, In, Out> {
         &self.definition
     }
 
+    /// The same saga with its code wrapped: the plan stays, so runs of the one are runs of the other.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn with_code(&self, wrap: impl FnOnce(&Definition<App>) -> Definition<App>) -> Self {
+        let definition = wrap(&self.definition);
+        debug_assert!(Arc::ptr_eq(&definition.plan, &self.definition.plan));
+        Self { definition: Arc::new(definition), warnings: Arc::clone(&self.warnings), types: PhantomData }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &SagaName {

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::definition::{Definition, Saga};
 use crate::id::WorkerId;
+use crate::runtime::clock::Clock;
 use crate::runtime::coordinator::Coordinator;
 use crate::runtime::core::{Core, Driving, Sagas};
 use crate::runtime::error::{RecoverError, RegisterError};
@@ -25,6 +26,7 @@ pub struct CoordinatorBuilder<App> {
     worker: WorkerId,
     lease: Duration,
     most_in_flight: usize,
+    clock: Option<Clock>,
 }
 
 impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
@@ -36,6 +38,7 @@ impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
             worker: WorkerId::generate(),
             lease: DEFAULT_LEASE,
             most_in_flight: DEFAULT_MOST_IN_FLIGHT,
+            clock: None,
         }
     }
 
@@ -69,6 +72,13 @@ impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
         self
     }
 
+    /// The time by which it works: for a process that is only imagined, and goes on at the time at which another died.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// Takes up the live runs of the store that nobody drives, and is ready to start new ones. Those for which there is no
     /// place are taken up as places become free.
     ///
@@ -80,7 +90,8 @@ impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
     pub async fn start(self) -> Result<Coordinator<App>, RecoverError> {
         let sagas = by_name(self.sagas)?;
         let driving = Driving::new(Arc::clone(&self.app), self.most_in_flight);
-        let core = Core::new(self.store, sagas, self.worker, self.lease, Some(driving));
+        let core =
+            Core::new(self.store, sagas, self.worker, self.lease, self.clock.unwrap_or_else(Clock::new), Some(driving));
         let coordinator = Coordinator::new(Arc::clone(&core), self.app);
         if let Some(driving) = &core.driving {
             core.recover(driving).await?;

@@ -10,6 +10,7 @@ use crate::definition::{Definition, Saga};
 use crate::id::{ExclusiveKey, RunId, WorkerId};
 use crate::journal::Actor;
 use crate::runtime::builder::by_name;
+use crate::runtime::clock::Clock;
 use crate::runtime::core::Core;
 use crate::runtime::error::{CancelError, OutcomeError, RegisterError, StartError};
 use crate::runtime::handle::RunHandle;
@@ -71,7 +72,7 @@ impl<App: Send + Sync + 'static> ClientBuilder<App> {
     /// [`RegisterError`].
     pub fn build(self) -> Result<Client<App>, RegisterError> {
         let sagas = by_name(self.sagas)?;
-        Ok(Client { core: Core::new(self.store, sagas, WorkerId::generate(), LEASE, None) })
+        Ok(Client { core: Core::new(self.store, sagas, WorkerId::generate(), LEASE, Clock::new(), None) })
     }
 }
 

@@ -19,6 +19,12 @@ impl Clock {
         Self { started: Instant::now(), started_at: SystemTime::now().into() }
     }
 
+    /// A clock that says `at` now.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn starting_at(at: Timestamp) -> Self {
+        Self { started: Instant::now(), started_at: at }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.started_at.plus(self.started.elapsed())
     }

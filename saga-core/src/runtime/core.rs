@@ -89,13 +89,13 @@ impl<App: Send + Sync + 'static> Core<App> {
         sagas: Sagas<App>,
         worker: WorkerId,
         lease: Duration,
+        clock: Clock,
         driving: Option<Driving<App>>,
     ) -> Arc<Self> {
         let (committer, writing) = Committer::new(Arc::clone(&store));
         let (heads, reading) = Heads::new(Arc::clone(&store));
         let killed = CancellationToken::new();
-        let shared =
-            Shared { clock: Clock::new(), committer, parking: CancellationToken::new(), killed: killed.clone() };
+        let shared = Shared { clock, committer, parking: CancellationToken::new(), killed: killed.clone() };
         tokio::spawn(async move { killed.run_until_cancelled(futures::future::join(writing, reading)).await });
         Arc::new(Self {
             store,

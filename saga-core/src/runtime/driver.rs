@@ -313,7 +313,10 @@ impl<App: Send + Sync + 'static> Driver<App> {
         let wake = self.state.next_wake().map(|at| shared.clock.instant(at));
         let parking = shared.parking.is_cancelled();
         let mut seen = Vec::new();
+        // In a fixed order, so that a run under paused time is the same each time. Nothing starves: all that is there is
+        // taken before the next turn.
         tokio::select! {
+            biased;
             Some(end) = in_flight.next() => seen.push(end.into()),
             Some(mail) = self.mail.recv() => seen.push(open(mail)),
             () = sleep_until(wake), if !parking => {}

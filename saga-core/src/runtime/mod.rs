@@ -38,3 +38,6 @@ pub use error::{CancelError, OperatorError, OutcomeError, ParkReason, RecoverErr
 pub use handle::RunHandle;
 pub use options::{Shutdown, StartOptions};
 pub use registry::ParkedRun;
+
+#[cfg(feature = "testkit")]
+pub(crate) use {clock::Clock, panics::panic_message};
