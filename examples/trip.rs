@@ -9,10 +9,11 @@
 //! of them, and the library sees to it that it ends in an honest state. This program books three trips: one that goes
 //! well, one whose card is declined, and one whose last step fails in a way that nothing can be said about.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use saga_core::store::MemoryStore;
-use saga_core::{Actor, Coordinator, Ctx, Outcome, Retry, Saga, Shutdown, StepError, Undo};
+use saga_core::{Actor, BuildError, Coordinator, Ctx, Outcome, Retry, Saga, Shutdown, StepError, Undo};
 use serde::{Deserialize, Serialize};
 
 // 1. The types that travel between the steps. They are journaled as JSON, so they are plain data.
@@ -42,38 +43,40 @@ struct Receipt {
 // 2. The application: what the steps work with. Here it is a pretended travel agency that remembers what is booked. A
 //    real one would hold HTTP clients and connection pools.
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Agency {
-    booked: Mutex<Vec<String>>,
-    mail_server_is_up: Mutex<bool>,
+    booked: Arc<Mutex<BTreeMap<String, String>>>,
+    mail_server_is_up: Arc<Mutex<bool>>,
 }
 
 impl Agency {
-    fn book(&self, what: String) {
+    /// Booking under a key twice is booking once.
+    fn book(&self, key: String, what: &str) {
         println!("    + {what}");
-        self.booked.lock().expect("no panics in here").push(what);
+        self.booked.lock().expect("no panics in here").insert(key, what.to_owned());
     }
 
-    fn cancel(&self, what: &str) {
-        println!("    - {what}");
-        self.booked.lock().expect("no panics in here").retain(|booked| booked != what);
+    /// Cancelling what was never booked, or is cancelled already, is fine.
+    fn cancel(&self, key: &str) {
+        if let Some(what) = self.booked.lock().expect("no panics in here").remove(key) {
+            println!("    - {what}");
+        }
     }
 }
 
 // 3. The actions and their compensations: async functions. `Ctx` dereferences to the application.
 
 async fn book_hotel(ctx: Ctx<Agency>, trip: TripRequest) -> Result<Hotel, StepError> {
-    // The key is the same on every attempt, also after a crash: booking under it twice is booking once.
-    let reservation = format!("hotel for {} ({})", trip.traveller, short(&ctx.idempotency_key()));
-    ctx.book(reservation.clone());
+    // The key is the same on every attempt, also after a crash; and no other step of any run has it.
+    let reservation = format!("hotel for {}", trip.traveller);
+    ctx.book(ctx.idempotency_key(), &reservation);
     Ok(Hotel { reservation })
 }
 
-async fn cancel_hotel(ctx: Ctx<Agency>, undo: Undo<TripRequest, Hotel>) -> Result<(), StepError> {
-    // There is no output if the action failed half-way; then one would look for the reservation by its key.
-    if let Some(hotel) = undo.output {
-        ctx.cancel(&hotel.reservation);
-    }
+/// By the key, and not by the output: if the action failed half-way, or its process died, there is no output, and maybe a
+/// booking all the same. The compensation of a step has the same key as its action.
+async fn cancel<In, Out>(ctx: Ctx<Agency>, _: Undo<In, Out>) -> Result<(), StepError> {
+    ctx.cancel(&ctx.idempotency_key());
     Ok(())
 }
 
@@ -84,15 +87,8 @@ async fn book_flight(ctx: Ctx<Agency>, trip: TripRequest) -> Result<Flight, Step
         return Err(std::io::Error::other("connection reset by the airline").into());
     }
     let seat = format!("seat for {}", trip.traveller);
-    ctx.book(seat.clone());
+    ctx.book(ctx.idempotency_key(), &seat);
     Ok(Flight { seat })
-}
-
-async fn cancel_flight(ctx: Ctx<Agency>, undo: Undo<TripRequest, Flight>) -> Result<(), StepError> {
-    if let Some(flight) = undo.output {
-        ctx.cancel(&flight.seat);
-    }
-    Ok(())
 }
 
 async fn charge_card(
@@ -104,15 +100,8 @@ async fn charge_card(
         return Err(StepError::rejected("the card has expired"));
     }
     let receipt = Receipt { number: format!("receipt for {}", trip.traveller), cents: 99_900 };
-    ctx.book(receipt.number.clone());
+    ctx.book(ctx.idempotency_key(), &receipt.number);
     Ok(receipt)
-}
-
-async fn refund(ctx: Ctx<Agency>, undo: Undo<(TripRequest, Hotel, Flight), Receipt>) -> Result<(), StepError> {
-    if let Some(receipt) = undo.output {
-        ctx.cancel(&receipt.number);
-    }
-    Ok(())
 }
 
 async fn send_confirmation(ctx: Ctx<Agency>, (trip, receipt): (TripRequest, Receipt)) -> Result<Receipt, StepError> {
@@ -120,22 +109,27 @@ async fn send_confirmation(ctx: Ctx<Agency>, (trip, receipt): (TripRequest, Rece
         println!("    ! the mail server hangs up in the middle");
         return Err(StepError::failed("the mail server hung up; who knows whether the mail went out"));
     }
-    ctx.book(format!("mail to {}", trip.traveller));
+    ctx.book(ctx.idempotency_key(), &format!("mail to {}", trip.traveller));
     Ok(receipt)
+}
+
+// 4. The saga. Passing a handle as an input is what makes an edge, and the compiler checks that the types fit. The
+//    recovery verb ends each step: a step that does not say how it recovers does not compile.
+
+fn book_trip() -> Result<Saga<Agency, TripRequest, Receipt>, BuildError> {
+    let mut saga = Saga::<Agency, TripRequest>::builder("book-trip", 1);
+    let trip = saga.input();
+    let hotel = saga.step("hotel", trip, book_hotel).compensate(cancel);
+    let flight = saga.step("flight", trip, book_flight).retry(Retry::exponential(3)).compensate(cancel);
+    let paid = saga.step("charge", (trip, hotel, flight), charge_card).compensate(cancel);
+    // A mail cannot be taken back.
+    let sent = saga.step("mail", (trip, paid), send_confirmation).non_compensable();
+    saga.build(sent)
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // 4. The saga. Passing a handle as an input is what makes an edge, and the compiler checks that the types fit. The
-    //    recovery verb ends each step: a step that does not say how it recovers does not compile.
-    let mut saga = Saga::<Agency, TripRequest>::builder("book-trip", 1);
-    let trip = saga.input();
-    let hotel = saga.step("hotel", trip, book_hotel).compensate(cancel_hotel);
-    let flight = saga.step("flight", trip, book_flight).retry(Retry::exponential(3)).compensate(cancel_flight);
-    let paid = saga.step("charge", (trip, hotel, flight), charge_card).compensate(refund);
-    // A mail cannot be taken back.
-    let sent = saga.step("mail", (trip, paid), send_confirmation).non_compensable();
-    let book_trip = saga.build(sent)?;
+    let book_trip = book_trip()?;
 
     // 5. What would happen if a step failed? The saga can be asked before anything runs.
     println!("What if?\n\n{}", book_trip.forecast());
@@ -178,14 +172,57 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("  => {}", run.outcome().await?);
 
     println!("\nWhat the agency has booked in the end:");
-    for booked in agency.booked.lock().expect("no panics in here").iter() {
+    for booked in agency.booked.lock().expect("no panics in here").values() {
         println!("    {booked}");
     }
     coordinator.shutdown(Shutdown::Drain).await?;
     Ok(())
 }
 
-/// The first characters of a key, which are enough to see that it is one.
-fn short(key: &str) -> &str {
-    key.get(..8).unwrap_or(key)
+// 7. Does it recover, wherever it fails or its process dies? The test kit tries every point there is.
+
+#[cfg(test)]
+mod tests {
+    use saga_core::testkit::{Kit, World};
+
+    use super::*;
+
+    impl World for Agency {
+        type App = Agency;
+
+        fn app(&self) -> Agency {
+            self.clone()
+        }
+    }
+
+    /// The steps of which something is booked.
+    fn booked(agency: &Agency) -> Vec<String> {
+        let booked = agency.booked.lock().expect("no panics in here");
+        booked.keys().filter_map(|key| key.split('/').nth(1)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_trip_recovers_everywhere() {
+        let ada = || TripRequest { traveller: "Ada".into(), card: "4242".into() };
+        let agency = || Agency { mail_server_is_up: Arc::new(Mutex::new(true)), ..Agency::default() };
+        Kit::new(&book_trip().expect("it is sound"), ada, agency)
+            .check(|agency: &Agency, outcome| match outcome {
+                Outcome::Completed(_) => assert_eq!(booked(agency), ["charge", "flight", "hotel", "mail"]),
+                // All, if the trip was cancelled while the mail went out; otherwise nothing.
+                Outcome::RolledBack(end) => {
+                    assert!(end.kept.is_empty() || end.kept.len() == 4);
+                    assert_eq!(booked(agency).len(), end.kept.len());
+                }
+                // Whether the mail went out nobody knows; what it was built on stands.
+                Outcome::Halted(_) => assert_eq!(booked(agency)[..3], ["charge", "flight", "hotel"]),
+                // What could not be cancelled is named, and nothing else is left.
+                Outcome::Stuck(end) => {
+                    let left: Vec<_> = end.residue.iter().map(|left| left.place.step.to_string()).collect();
+                    assert!(booked(agency).iter().all(|step| left.contains(step)), "{left:?}");
+                }
+                Outcome::Abandoned(_) => unreachable!("nobody gives a trip up"),
+            })
+            .everything()
+            .assert();
+    }
 }
