@@ -43,4 +43,6 @@ pub(crate) mod phase {
 }
 
 #[cfg(test)]
+mod proven;
+#[cfg(test)]
 mod tests;

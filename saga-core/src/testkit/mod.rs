@@ -103,6 +103,9 @@ pub const ONLY: &str = "SAGA_TESTKIT_ONLY";
 /// The environment variable that chooses the seed of every kit that is not given one.
 pub const SEED: &str = "SAGA_TESTKIT_SEED";
 
+/// The id of the run in every trial, for worlds that have to know it before it starts.
+pub const RUN: &str = "testkit";
+
 /// The outside world of a trial. It outlives the processes that act on it.
 pub trait World: 'static {
     /// The application: what the saga's actions work with.

@@ -73,8 +73,11 @@ impl Report {
         *self.tried.entry(kind).or_default() += 1;
     }
 
+    /// One that is looked at twice (to see what other points there are, or because it fails undisturbed) has failed once.
     pub(super) fn failed(&mut self, point: FailedPoint) {
-        self.failed.push(point);
+        if !self.failed.contains(&point) {
+            self.failed.push(point);
+        }
     }
 
     pub(super) fn note(&mut self, note: String) {
@@ -106,12 +109,7 @@ impl Report {
         for (kind, points) in other.tried {
             *self.tried.entry(kind).or_default() += points;
         }
-        for point in other.failed {
-            // What fails undisturbed fails so in each of them.
-            if !self.failed.contains(&point) {
-                self.failed.push(point);
-            }
-        }
+        other.failed.into_iter().for_each(|point| self.failed(point));
         other.notes.into_iter().for_each(|note| self.note(note));
         self
     }

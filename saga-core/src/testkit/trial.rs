@@ -13,12 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::World;
 use super::kit::Kit;
 use super::script::Script;
 use super::stage::{Log, Stage};
 use super::tap::Tap;
 use super::wrap;
+use super::{RUN, World};
 use crate::id::{RunId, Seq, Timestamp};
 use crate::journal::{Actor, Record};
 use crate::outcome::Outcome;
@@ -147,7 +147,7 @@ where
     In: Serialize + DeserializeOwned + Send + 'static,
     Out: DeserializeOwned + 'static,
 {
-    let run = RunId::new("testkit").expect("a valid id");
+    let run = RunId::new(RUN).expect("a valid id");
     let journal = journal(store, &run).await;
     stage.begin_life(life, &journal);
     let saga = kit.saga.with_code(|definition| wrap::staged(definition, stage));
