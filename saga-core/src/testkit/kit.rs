@@ -19,6 +19,9 @@ use crate::plan::StepPlan;
 /// Longer than any usual policy; the timeouts of the saga are added.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
+/// A trial takes milliseconds, even on a busy machine.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+
 type Check<W, Out> = Arc<dyn Fn(&W, &Outcome<Out>) -> Result<(), String> + Send + Sync>;
 
 /// What an invariant says: nothing (it panics if it does not hold), or a result.
@@ -57,6 +60,7 @@ pub struct Kit<W: World, In, Out> {
     pub(super) at_once: usize,
     pub(super) thorough: bool,
     pub(super) only: Option<Only>,
+    pub(super) give_up_after: Duration,
     patience: Option<Duration>,
 }
 
@@ -91,6 +95,7 @@ where
             at_once: 1,
             thorough: false,
             only: from_outside(ONLY).map(|point| Only { point, of_all: true }),
+            give_up_after: GIVE_UP_AFTER,
             patience: None,
         }
     }
@@ -139,6 +144,13 @@ where
     /// How much virtual time one process may need. A day and ten times all timeouts of the saga, by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
+        self
+    }
+
+    /// How much real time one trial may need: a minute, by default. One that needs more keeps its thread busy without ever
+    /// waiting. Nobody can stop it, so the kit leaves it where it is, and tries nothing more.
+    pub fn give_up_after(mut self, time: Duration) -> Self {
+        self.give_up_after = time;
         self
     }
 
@@ -201,6 +213,7 @@ impl<W: World, In, Out> Clone for Kit<W, In, Out> {
             at_once: self.at_once,
             thorough: self.thorough,
             only: self.only.clone(),
+            give_up_after: self.give_up_after,
             patience: self.patience,
         }
     }

@@ -79,7 +79,7 @@
 //! - Probes and guards are called as they are: they are the world's answers.
 //!
 //! A trial that does not come to rest within [a day](Kit::patience) of virtual time fails, and says what was still at
-//! work. So does one that keeps its thread busy for a minute of real time.
+//! work. So does one that keeps its thread busy for [a minute](Kit::give_up_after) of real time.
 
 mod effects;
 mod kit;

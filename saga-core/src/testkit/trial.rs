@@ -28,8 +28,6 @@ use crate::store::{MemoryStore, Store};
 
 /// The time at which every trial begins. Any will do; one that is always the same makes journals that are.
 const EPOCH: Timestamp = Timestamp(1_700_000_000_000);
-/// Real time after which a trial that does not even let virtual time pass is given up.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 /// One that is not renewed all the time: there is nobody else.
 const LEASE: Duration = Duration::from_secs(24 * 3600);
 
@@ -84,10 +82,10 @@ impl Trial {
     }
 
     /// Waits for its end, but not for ever.
-    pub(super) fn end(self) -> Seen {
-        let Ok((end, verdict)) = self.told.recv_timeout(GIVE_UP_AFTER) else {
+    pub(super) fn end(self, give_up_after: Duration) -> Seen {
+        let Ok((end, verdict)) = self.told.recv_timeout(give_up_after) else {
             let log = self.stage.seen();
-            let what = format!("{GIVE_UP_AFTER:?} of real time have passed, and no end is in sight{}", at_work(&log));
+            let what = format!("{give_up_after:?} of real time have passed, and no end is in sight{}", at_work(&log));
             return Seen { log, end: Err(what), verdict: Ok(()), runs_on: true };
         };
         // It has said all that it had to say.

@@ -255,6 +255,34 @@ fn an_action_that_is_tried_again_without_end() {
 }
 
 #[test]
+fn an_action_that_keeps_its_thread_busy() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let enough = Arc::new(AtomicBool::new(false));
+    let spin = {
+        let enough = Arc::clone(&enough);
+        move |ctx: Ctx<Cloud>, n: u32| {
+            let enough = Arc::clone(&enough);
+            async move {
+                while ctx.attempt() > 1 && !enough.load(Ordering::Relaxed) {
+                    tokio::task::yield_now().await;
+                }
+                Ok(n)
+            }
+        }
+    };
+    let saga = around(|saga, first| saga.step("middle", first, spin).nothing_to_undo());
+    let kit = kit(&saga).only("crash after `middle`");
+    // However long that is: it never ends by itself.
+    let report = kit.give_up_after(Duration::from_millis(500)).every_crash();
+    enough.store(true, Ordering::Relaxed);
+    let wrong = "500ms of real time have passed, and no end is in sight; still at work: `middle` (call 2)";
+    assert_wrong(&report, "crash after `middle`", wrong);
+    assert_eq!(report.notes(), ["stopped: the last trial cannot be ended"]);
+}
+
+#[test]
 fn a_probe_that_lies() {
     async fn surely(_: Ctx<Cloud>, n: u32) -> Result<Probe<u32>, StepError> {
         Ok(Probe::Done(n))

@@ -64,8 +64,11 @@ where
         if self.over {
             return None;
         }
-        let seen = Trial::begin(self.kit, script.clone()).end();
+        let seen = Trial::begin(self.kit, script.clone()).end(self.kit.give_up_after);
         let point = script.to_string();
+        if kind != Kind::Undisturbed && self.kit.only.as_ref().is_some_and(|only| only.point != point) {
+            return self.wrong(&script, &seen).is_empty().then_some(seen);
+        }
         self.judge(kind, &script, point, &seen).then_some(seen)
     }
 
@@ -87,7 +90,7 @@ where
                 }
             }
             let Some((script, point, is_asked_for, trial)) = under_way.pop_front() else { return well };
-            let seen = trial.end();
+            let seen = trial.end(self.kit.give_up_after);
             if is_asked_for && !self.over {
                 self.found = true;
                 self.report.tried(kind);
