@@ -51,7 +51,9 @@ impl Narrator {
         match event {
             Event::RunStarted { input, .. } => vec![self.started(input)],
             // What a client asked for is begun by a worker, if nothing of it has begun yet.
-            Event::Resumed { worker, .. } if self.steps.is_empty() => vec![note(format!("taken up by worker {worker}"))],
+            Event::Resumed { worker, .. } if self.steps.is_empty() => {
+                vec![note(format!("taken up by worker {worker}"))]
+            }
             Event::Resumed { worker, .. } => vec![note(format!("taken up again, by worker {worker}"))],
             Event::StepStarted { step, name, items } => self.step_started(*step, name.as_str(), *items),
             Event::AttemptStarted { of, attempt: 1 } => self.node(*of, NodeState::Started).into_iter().collect(),
