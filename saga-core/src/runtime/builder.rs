@@ -16,6 +16,8 @@ use crate::store::Store;
 
 const DEFAULT_MOST_IN_FLIGHT: usize = 10_000;
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// Builds a [`Coordinator`].
 #[must_use = "nothing is recovered or driven until `start` is called"]
@@ -62,7 +64,7 @@ impl<App: Send + Sync + 'static> CoordinatorBuilder<App> {
     /// A worker that cannot reach its store for so long stops the actions of its runs: others may have them by then. So a
     /// lease that is longer outlasts longer disturbances of the store, and one that is shorter means an earlier takeover.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.max(Duration::from_millis(100));
+        self.lease = lease.clamp(SHORTEST_LEASE, LONGEST_LEASE);
         self
     }
 

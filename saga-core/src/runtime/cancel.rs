@@ -70,13 +70,16 @@ impl<App: Send + Sync + 'static> Core<App> {
                 }
                 // Whoever has it, or takes it up next, is asked.
                 _ => match &mut elsewhere {
-                    Some(asked) => asked.patience.wait().await,
+                    Some(asked) if asked.is_asked => asked.patience.wait().await,
+                    Some(asked) => {
+                        self.store.request_cancel(run, &by).await?;
+                        asked.is_asked = true;
+                    }
                     None => {
                         let mut asked = Elsewhere::default();
                         if asked.is_done(&*self.store, &summary).await? {
                             return Ok(());
                         }
-                        self.store.request_cancel(run, &by).await?;
                         elsewhere = Some(asked);
                     }
                 },
@@ -156,6 +159,8 @@ impl<App: Send + Sync + 'static> Core<App> {
 #[derive(Default)]
 struct Elsewhere {
     read: Seq,
+    /// A request was left with the run, and it has not come to rest since, where requests end.
+    is_asked: bool,
     /// The run is being aborted, or was.
     aborted: bool,
     /// It has come to rest.
@@ -179,7 +184,7 @@ impl Elsewhere {
                 match encoded.decode().map_err(unreadable)?.event {
                     Event::AbortBegan { .. } => self.aborted = true,
                     Event::Rested { .. } => self.rested = true,
-                    Event::Operated { .. } => (self.aborted, self.rested) = (false, false),
+                    Event::Operated { .. } => (self.aborted, self.rested, self.is_asked) = (false, false, false),
                     _ => {}
                 }
             }

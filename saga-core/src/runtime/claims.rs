@@ -41,8 +41,8 @@ pub(super) struct Claimed {
 impl<App: Send + Sync + 'static> Core<App> {
     /// Claims the live runs that nobody holds, as many as there are places for, and drives them.
     pub(super) async fn recover(self: &Arc<Self>, driving: &Driving<App>) -> Result<(), RecoverError> {
-        let claimed = self.claim(driving).await?;
-        if let Err(error) = self.set_strangers_aside().await {
+        let mut claimed = Vec::new();
+        if let Err(error) = self.claim_all(driving, &mut claimed).await {
             let claims: Vec<_> =
                 claimed.into_iter().map(|one| (one.claim.summary.run, one.claim.summary.epoch)).collect();
             // As well as it goes: the leases expire.
@@ -56,27 +56,28 @@ impl<App: Send + Sync + 'static> Core<App> {
         Ok(())
     }
 
-    /// Claims until there is no room, or nothing to claim.
-    async fn claim(&self, driving: &Driving<App>) -> Result<Vec<Claimed>, StoreError> {
-        let sagas: Vec<KnownSaga> = self.sagas.values().map(|definition| known(definition)).collect();
-        let mut claimed = Vec::new();
-        loop {
-            let room = driving.most_in_flight.saturating_sub(self.registry.len() + claimed.len());
-            if room == 0 {
-                driving.backlog.store(true, Ordering::SeqCst);
-                return Ok(claimed);
-            }
-            let limit = room.min(PAGE);
-            // Counted from before the store is asked, so that it never seems to hold for longer than it does.
-            let expires = Instant::now() + self.lease;
-            let claims = self.store.claim(&self.worker, &sagas, self.lease, limit).await?;
-            let last = claims.len() < limit;
-            claimed.extend(claims.into_iter().map(|claim| Claimed { claim, expires }));
-            if last {
-                driving.backlog.store(false, Ordering::SeqCst);
-                return Ok(claimed);
-            }
+    async fn claim_all(&self, driving: &Driving<App>, claimed: &mut Vec<Claimed>) -> Result<(), StoreError> {
+        while let Some(page) = self.claim_page(driving, claimed.len()).await? {
+            claimed.extend(page);
         }
+        self.set_strangers_aside().await
+    }
+
+    /// Claims some of what nobody holds, while there is room besides `taken` runs. `None`: no more for now.
+    async fn claim_page(&self, driving: &Driving<App>, taken: usize) -> Result<Option<Vec<Claimed>>, StoreError> {
+        let mut sagas: Vec<KnownSaga> = self.sagas.values().map(|definition| known(definition)).collect();
+        // In another order every time: where there are too many runs of one, the others must have their turn too.
+        fastrand::shuffle(&mut sagas);
+        let room = driving.most_in_flight.saturating_sub(self.registry.len() + taken);
+        driving.backlog.store(room == 0, Ordering::SeqCst);
+        if room == 0 {
+            return Ok(None);
+        }
+        // Counted from before the store is asked, so that it never seems to hold for longer than it does.
+        let expires = Instant::now() + self.lease;
+        let claims = self.store.claim(&self.worker, &sagas, self.lease, room.min(PAGE)).await?;
+        let page: Vec<_> = claims.into_iter().map(|claim| Claimed { claim, expires }).collect();
+        Ok((!page.is_empty()).then_some(page))
     }
 
     fn drive_all(self: &Arc<Self>, claimed: Vec<Claimed>) {
@@ -143,12 +144,13 @@ impl<App: Send + Sync + 'static> Core<App> {
                 }
                 // A shutdown waits for it, so that no renewal comes after the last release.
                 let _under_way = core.tasks.token();
+                let began = Instant::now();
                 let renewed = tokio::select! {
                     () = killed.cancelled() => return,
-                    renewed = done("claims could not be renewed", core.renew()) => renewed,
+                    renewed = done("claims could not be renewed", core.renew_in_time()) => renewed,
                 };
-                // What has failed is tried again soon: there may yet be time before the leases run out.
-                next = Instant::now() + if renewed { every } else { every / LOOKS };
+                // Counted as the leases are. What has failed is tried again soon: there may yet be time before they run out.
+                next = if renewed { began + every } else { Instant::now() + every / LOOKS };
             }
         });
         let core = Arc::downgrade(self);
@@ -175,6 +177,18 @@ impl<App: Send + Sync + 'static> Core<App> {
                 }
             }
         });
+    }
+
+    /// Renews all claims, and gives those back that are of no use here any more. A call that hangs must not take up all
+    /// the time that there is: the next one may go through at once.
+    async fn renew_in_time(&self) -> Result<(), StoreError> {
+        let late = |_| StoreError::Unavailable { message: "no answer in half a lease".into(), source: None };
+        tokio::time::timeout(self.lease / 2, self.renew()).await.map_err(late)??;
+        let given_back = self.registry.take_given_back();
+        if !given_back.is_empty() {
+            self.store.release(&given_back).await?;
+        }
+        Ok(())
     }
 
     async fn renew(&self) -> Result<(), StoreError> {
@@ -214,17 +228,31 @@ impl<App: Send + Sync + 'static> Core<App> {
     }
 
     async fn look_for_work(self: &Arc<Self>) -> Result<(), StoreError> {
+        // What is being drained can still be cancelled.
+        for (run, by) in self.store.cancel_requests(&self.worker).await? {
+            self.pass_on_cancel(&run, by);
+        }
         let Some(driving) = self.driving.as_ref().filter(|_| !self.is_closing()) else { return Ok(()) };
         // After a long pause what this worker still holds has run out too: it must not take it away from itself.
         if self.registry.earliest_expiry().is_some_and(|expiry| expiry <= Instant::now()) {
             self.renew().await?;
         }
-        let claimed = self.claim(driving).await?;
-        self.drive_all(claimed);
-        for (run, by) in self.store.cancel_requests(&self.worker).await? {
-            self.pass_on_cancel(&run, by);
+        // Page by page: what is claimed is driven, whatever becomes of the next page.
+        while let Some(page) = self.claim_page(driving, 0).await? {
+            self.drive_all(page);
         }
         Ok(())
+    }
+
+    /// Until when a claim holds for certain. If the store has kept the caller waiting for so long that this is over, it is
+    /// renewed; `None` if it is lost, or may be.
+    pub(super) async fn still_held(&self, run: &RunId, epoch: Epoch, expires: Instant) -> Option<Instant> {
+        if !self.store.is_shared() || Instant::now() < expires {
+            return Some(expires);
+        }
+        let expires = Instant::now() + self.lease;
+        let lost = self.store.renew(&self.worker, &[(run.clone(), epoch)], self.lease).await;
+        lost.is_ok_and(|lost| lost.is_empty()).then_some(expires)
     }
 
     /// To be called whenever a place has become free.

@@ -61,6 +61,7 @@ impl Committer {
 async fn write_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedReceiver<Request>) {
     let mut requests = Vec::new();
     while incoming.recv_many(&mut requests, MOST_APPENDS).await > 0 {
+        gather(&mut requests, &mut incoming).await;
         let (batch, replies): (Vec<Append>, Vec<_>) =
             requests.drain(..).map(|request| (request.append, request.reply)).unzip();
         let started = Instant::now();
@@ -76,6 +77,23 @@ async fn write_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedRecei
         for (reply, answer) in replies.into_iter().zip(answers) {
             // Nobody may be waiting any more; what was written is written.
             let _ = reply.send(answer);
+        }
+    }
+}
+
+/// Adds what comes from those who are ready to run, and have only not had their turn yet: above all those whom the batch
+/// before has just answered. Without it a large batch is followed by a tiny one, with what the first of them had to say.
+async fn gather(requests: &mut Vec<Request>, incoming: &mut mpsc::UnboundedReceiver<Request>) {
+    loop {
+        let before = requests.len();
+        tokio::task::yield_now().await;
+        while requests.len() < MOST_APPENDS
+            && let Ok(request) = incoming.try_recv()
+        {
+            requests.push(request);
+        }
+        if requests.len() == before {
+            return;
         }
     }
 }

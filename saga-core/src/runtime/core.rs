@@ -170,8 +170,15 @@ impl<App: Send + Sync + 'static> Core<App> {
                 }
                 Progress::Stopped
             }
-            End::Lost => Progress::Stopped,
-            End::Failed(error) => Progress::Failed(error),
+            // If it is lost to nobody, a renewal that was under way may have kept the claim: nobody is to wait for that.
+            End::Lost => {
+                self.registry.give_back(run.clone(), epoch);
+                Progress::Stopped
+            }
+            End::Failed(error) => {
+                self.registry.give_back(run.clone(), epoch);
+                Progress::Failed(error)
+            }
             End::Parked(reason) => {
                 error!(%run, %reason, "the run is parked");
                 metrics::run_parked();

@@ -54,7 +54,11 @@ impl<App: Send + Sync + 'static> Follower<App> {
     /// `last` is what there was to follow when the run was last heard of.
     pub(super) fn new(core: Arc<Core<App>>, run: RunId, last: Option<watch::Receiver<Progress>>) -> Self {
         // A rest that was told then may be history: an operator may have moved the run on.
-        let last = last.filter(|last| !matches!(&*last.borrow(), Progress::Settled(end) if end.is_resting()));
+        // And a store that failed for good then may work now.
+        let last = last.filter(|last| match &*last.borrow() {
+            Progress::Settled(end) => !end.is_resting(),
+            told => !matches!(told, Progress::Failed(_)),
+        });
         let following = core.registry.get(&run).map(|entry| entry.progress).or(last);
         Self { core, run, following, patience: Patience::default() }
     }
@@ -109,8 +113,11 @@ impl<App: Send + Sync + 'static> Follower<App> {
 
     /// Waits a little, as the store is looked at again and again.
     pub(super) async fn pause(&mut self) {
+        let killed = &self.core.shared.killed;
+        // Once only: a handle outlives its coordinator, and must not ask the store without end then.
+        let was_killed = killed.is_cancelled();
         tokio::select! {
-            () = self.core.shared.killed.cancelled() => {}
+            () = killed.cancelled(), if !was_killed => {}
             () = self.patience.wait() => {}
         }
     }

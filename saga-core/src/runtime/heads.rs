@@ -3,11 +3,14 @@
 //! As with appends, batches are formed by load: while one call to the store is under way the next one gathers.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::id::RunId;
+use crate::runtime::panics::panic_message;
 use crate::store::{RunSummary, Store, StoreError};
 
 /// How many heads are asked for in one call to the store.
@@ -51,9 +54,14 @@ async fn answer_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedRece
     let mut requests = Vec::new();
     while incoming.recv_many(&mut requests, MOST_HEADS).await > 0 {
         let runs: Vec<RunId> = requests.iter().map(|request| request.run.clone()).collect();
-        let found: Result<HashMap<RunId, RunSummary>, Arc<StoreError>> = match store.get_many(&runs).await {
-            Ok(heads) => Ok(heads.into_iter().map(|head| (head.run.clone(), head)).collect()),
-            Err(error) => Err(Arc::new(error)),
+        let asked = AssertUnwindSafe(store.get_many(&runs)).catch_unwind().await;
+        let found: Result<HashMap<RunId, RunSummary>, Arc<StoreError>> = match asked {
+            Ok(Ok(heads)) => Ok(heads.into_iter().map(|head| (head.run.clone(), head)).collect()),
+            Ok(Err(error)) => Err(Arc::new(error)),
+            Err(panic) => {
+                let message = format!("it panicked: {}", panic_message(&*panic));
+                Err(Arc::new(StoreError::Unavailable { message, source: None }))
+            }
         };
         for Request { run, reply } in requests.drain(..) {
             // Nobody may be waiting any more.

@@ -71,7 +71,7 @@ pub(crate) struct Registry {
     parked: Mutex<BTreeMap<RunId, ParkedRun>>,
     /// Runs that somebody is about to start or to move on.
     reserved: Mutex<HashSet<RunId>>,
-    /// Claims of runs that were let go of during a shutdown.
+    /// Claims of runs that were let go of, which others need not wait for.
     given_back: Mutex<Vec<(RunId, Epoch)>>,
     /// Told whenever a run is entered, parked or removed, or is no longer reserved.
     pub(crate) changed: Notify,
@@ -96,10 +96,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Registry {
-    /// Enters a run that was taken up. If this worker had it under an older claim, that claim's driver is told to stop.
+    /// Enters a run that was taken up. If this worker has it under another claim too, the driver of the older one is told
+    /// to stop.
     pub(crate) fn enter(&self, run: RunId, entry: Entry) {
         lock(&self.parked).remove(&run);
-        let before = lock(&self.runs).insert(run, entry);
+        let mut runs = lock(&self.runs);
+        if runs.get(&run).is_some_and(|there| there.epoch > entry.epoch) {
+            entry.lost.cancel();
+            return;
+        }
+        let before = runs.insert(run, entry);
+        drop(runs);
         if let Some(before) = before {
             before.lost.cancel();
         }
@@ -212,6 +219,11 @@ impl Registry {
     /// Remembers the claim of a run that was let go of unfinished.
     pub(crate) fn give_back(&self, run: RunId, epoch: Epoch) {
         lock(&self.given_back).push((run, epoch));
+    }
+
+    /// The claims of runs that were let go of.
+    pub(crate) fn take_given_back(&self) -> Vec<(RunId, Epoch)> {
+        std::mem::take(&mut *lock(&self.given_back))
     }
 
     /// Every claim that is there to be released.

@@ -162,6 +162,10 @@ impl<App: Send + Sync + 'static> Core<App> {
         if self.driving.is_none() {
             return Ok(Begun::Elsewhere(None));
         }
+        let Some(expires) = self.still_held(&run, Epoch::FIRST, expires).await else {
+            // It is durable, and whoever claims it next drives it.
+            return Ok(Begun::Elsewhere(None));
+        };
         let lines = self.lines(&run, Epoch::FIRST, expires);
         let taken = Taken { definition, run, epoch: Epoch::FIRST, state, commands, seen: Vec::new() };
         Ok(Begun::Now(Box::new(taken), lines, slot))

@@ -215,3 +215,52 @@ async fn a_run_that_was_lost_can_still_be_cancelled() {
     rolled_back(run.outcome().await.unwrap());
     assert_eq!(two.in_memory(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_renewal_that_hangs_costs_no_claims() {
+    let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
+    let one = worker(&store, &world, &saga, "one").await;
+    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
+    world.raised("a under 1").await;
+    store.hang_renewals(1);
+    tokio::time::sleep(5 * LEASE).await;
+    world.raise("go on");
+    assert_eq!(run.outcome().await.unwrap(), Outcome::Completed(2));
+    assert_eq!(world.notes(), ["a under 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_a_late_renewal_kept_is_given_back() {
+    let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
+    let line = store.by_another_line();
+    let one = worker(&line, &world, &saga, "one").await;
+    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
+    world.raised("a under 1").await;
+    let two = worker(&store, &world, &saga, "two").await;
+    // Let go of by the one worker, by its own reckoning; and kept alive by a renewal that the store took late.
+    line.cut(true);
+    tokio::time::sleep(LEASE - Duration::from_secs(1)).await;
+    store.renew(&"one".parse().unwrap(), &[(run.id().clone(), Epoch(1))], 100 * LEASE).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!((one.in_memory(), two.in_memory()), (0, 0));
+    let mended = Instant::now();
+    line.cut(false);
+    world.raised("taken up again").await;
+    assert!(mended.elapsed() <= LEASE, "{:?}", mended.elapsed());
+    world.raise("go on");
+    assert_eq!(run.outcome().await.unwrap(), Outcome::Completed(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_drained_can_be_cancelled_from_elsewhere() {
+    let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
+    let one = worker(&store, &world, &saga, "one").await;
+    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
+    world.raised("a under 1").await;
+    let draining = one.clone();
+    let drained = tokio::spawn(async move { draining.shutdown(saga_core::Shutdown::Drain).await });
+    let client = saga_core::Client::builder(store.clone()).register(&saga).build().unwrap();
+    client.cancel(run.id(), ada()).await.unwrap();
+    drained.await.unwrap().unwrap();
+    rolled_back(client.attach::<u32>(run.id()).await.unwrap().outcome().await.unwrap());
+}

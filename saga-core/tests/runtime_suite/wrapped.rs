@@ -29,6 +29,7 @@ struct Faults {
     panics: AtomicUsize,
     unreadable: AtomicUsize,
     headless: AtomicUsize,
+    hanging: AtomicUsize,
     cut_off: AtomicUsize,
     hidden: Mutex<Option<Seq>>,
     limit: Mutex<Option<usize>>,
@@ -72,6 +73,11 @@ impl Wrapped {
     /// The next reads find the store unavailable.
     pub(crate) fn fail_reads(&self, times: usize) {
         self.faults.unreadable.store(times, Ordering::SeqCst);
+    }
+
+    /// The next renewals get no answer, ever.
+    pub(crate) fn hang_renewals(&self, times: usize) {
+        self.faults.hanging.store(times, Ordering::SeqCst);
     }
 
     /// The next who ask for the heads of several runs find the store unavailable.
@@ -201,6 +207,9 @@ impl Store for Wrapped {
         held: &[(RunId, Epoch)],
         lease: Duration,
     ) -> Result<Vec<RunId>, StoreError> {
+        if Self::take(&self.faults.hanging) {
+            return std::future::pending().await;
+        }
         self.there().await.renew(worker, held, lease).await
     }
 

@@ -52,7 +52,7 @@ WITH moved AS (
         (run, no, saga, version, fingerprint, key, status, seq, epoch, owner, lease_until, created_at, updated_at, ended_at)
     SELECT n.run, n.no, n.saga, n.version, n.fingerprint, n.key, n.status, n.seq, 1,
         CASE WHEN n.status = 0 THEN n.owner END,
-        CASE WHEN n.status <> 0 THEN NULL WHEN n.owner IS NULL THEN '-infinity'
+        CASE WHEN n.status <> 0 THEN NULL WHEN n.owner IS NULL THEN clock_timestamp()
             ELSE clock_timestamp() + n.lease * interval '1 microsecond' END,
         n.at, n.at, CASE WHEN n.status >= 3 THEN n.at END
     FROM new AS n

@@ -15,7 +15,8 @@ use crate::error::is_conflict;
 /// How often a call is tried that lost to another one.
 const MOST_TRIES: usize = 8;
 
-/// For each saga the runs whose lease ended first, by the index `runs_to_claim`. What another worker is claiming is passed
+/// For each saga the runs whose lease ended first (of what nobody holds: which was let go of, or started, first), by the index
+/// `runs_to_claim`. What another worker is claiming is passed
 /// over instead of waited for. The clock is asked once, so that the index can be searched by it.
 const CLAIM: &str = "
 WITH picked AS MATERIALIZED (
@@ -53,7 +54,7 @@ RETURNING r.run, r.epoch";
 
 const RELEASE: &str = "
 WITH released AS (
-    UPDATE {schema}.runs AS r SET owner = NULL, lease_until = CASE WHEN r.status = 0 THEN '-infinity'::timestamptz END
+    UPDATE {schema}.runs AS r SET owner = NULL, lease_until = CASE WHEN r.status = 0 THEN clock_timestamp() END
     FROM unnest($1::text[], $2::int8[]) AS held (run, epoch)
     WHERE r.run = ANY (ARRAY[held.run]) AND r.epoch = held.epoch AND r.owner IS NOT NULL
     RETURNING r.run

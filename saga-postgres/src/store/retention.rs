@@ -19,7 +19,7 @@ const RESTORE: &str = "
 INSERT INTO {schema}.runs
     (run, no, saga, version, fingerprint, key, status, seq, epoch, lease_until, created_at, updated_at, ended_at)
 VALUES ($1, nextval('{schema}.run_numbers'), $2, $3, $4, $5, $6, $7, $8,
-    CASE WHEN $6::int2 = 0 THEN '-infinity'::timestamptz END, $9, $10, CASE WHEN $6::int2 >= 3 THEN $10::int8 END)
+    CASE WHEN $6::int2 = 0 THEN clock_timestamp() END, $9, $10, CASE WHEN $6::int2 >= 3 THEN $10::int8 END)
 ON CONFLICT DO NOTHING
 RETURNING no";
 
