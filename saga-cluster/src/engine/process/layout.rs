@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::model::{ClusterName, NodeName, NodeToken};
 use crate::node::NodeArgs;
 
-/// How often a directory is made that another process takes away.
-const MAKE_ATTEMPTS: u32 = 100;
+/// How often a directory is made that another process takes away. It takes microseconds each time, and nobody goes on
+/// taking it away for long.
+const MAKE_ATTEMPTS: u32 = 100_000;
 
 pub(super) fn cluster_dir(root: &Path, cluster: &ClusterName) -> PathBuf {
     root.join(cluster.as_str())
@@ -27,7 +28,7 @@ pub(super) fn node(root: &Path, cluster: &ClusterName, name: &NodeName, token: &
 pub(super) fn make(dir: &Path) -> io::Result<()> {
     for _ in 1..MAKE_ATTEMPTS {
         match std::fs::create_dir_all(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => std::thread::yield_now(),
             made => return made,
         }
     }
