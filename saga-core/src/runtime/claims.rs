@@ -57,27 +57,31 @@ impl<App: Send + Sync + 'static> Core<App> {
     }
 
     async fn claim_all(&self, driving: &Driving<App>, claimed: &mut Vec<Claimed>) -> Result<(), StoreError> {
-        while let Some(page) = self.claim_page(driving, claimed.len()).await? {
+        loop {
+            let (page, more) = self.claim_page(driving, claimed.len()).await?;
             claimed.extend(page);
+            if !more {
+                return self.set_strangers_aside().await;
+            }
         }
-        self.set_strangers_aside().await
     }
 
-    /// Claims some of what nobody holds, while there is room besides `taken` runs. `None`: no more for now.
-    async fn claim_page(&self, driving: &Driving<App>, taken: usize) -> Result<Option<Vec<Claimed>>, StoreError> {
+    /// Claims some of what nobody holds, if there is room besides `taken` runs, and says whether there may be more.
+    async fn claim_page(&self, driving: &Driving<App>, taken: usize) -> Result<(Vec<Claimed>, bool), StoreError> {
         let mut sagas: Vec<KnownSaga> = self.sagas.values().map(|definition| known(definition)).collect();
         // In another order every time: where there are too many runs of one, the others must have their turn too.
         fastrand::shuffle(&mut sagas);
         let room = driving.most_in_flight.saturating_sub(self.registry.len() + taken);
         driving.backlog.store(room == 0, Ordering::SeqCst);
         if room == 0 {
-            return Ok(None);
+            return Ok((Vec::new(), false));
         }
+        let limit = room.min(PAGE);
         // Counted from before the store is asked, so that it never seems to hold for longer than it does.
         let expires = Instant::now() + self.lease;
-        let claims = self.store.claim(&self.worker, &sagas, self.lease, room.min(PAGE)).await?;
-        let page: Vec<_> = claims.into_iter().map(|claim| Claimed { claim, expires }).collect();
-        Ok((!page.is_empty()).then_some(page))
+        let claims = self.store.claim(&self.worker, &sagas, self.lease, limit).await?;
+        let more = claims.len() == limit;
+        Ok((claims.into_iter().map(|claim| Claimed { claim, expires }).collect(), more))
     }
 
     fn drive_all(self: &Arc<Self>, claimed: Vec<Claimed>) {
@@ -185,8 +189,11 @@ impl<App: Send + Sync + 'static> Core<App> {
         let late = |_| StoreError::Unavailable { message: "no answer in half a lease".into(), source: None };
         tokio::time::timeout(self.lease / 2, self.renew()).await.map_err(late)??;
         let given_back = self.registry.take_given_back();
-        if !given_back.is_empty() {
-            self.store.release(&given_back).await?;
+        if !given_back.is_empty()
+            && let Err(error) = self.store.release(&given_back).await
+        {
+            given_back.into_iter().for_each(|(run, epoch)| self.registry.give_back(run, epoch));
+            return Err(error);
         }
         Ok(())
     }
@@ -238,10 +245,13 @@ impl<App: Send + Sync + 'static> Core<App> {
             self.renew().await?;
         }
         // Page by page: what is claimed is driven, whatever becomes of the next page.
-        while let Some(page) = self.claim_page(driving, 0).await? {
+        loop {
+            let (page, more) = self.claim_page(driving, 0).await?;
             self.drive_all(page);
+            if !more {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Until when a claim holds for certain. If the store has kept the caller waiting for so long that this is over, it is
