@@ -4,6 +4,7 @@
 //! for the few that are about it: its invariants, its replay, what it waits for.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use saga_core::journal::{Event, Rest};
 use saga_core::machine::{Command, Phase, State, check_invariants};
@@ -54,7 +55,7 @@ impl Judge {
     pub fn ensure(&self, property: Property, holds: bool, what: impl FnOnce() -> String) -> Checked<()> {
         let count = &self.counts[property as usize];
         count.set(count.get() + 1);
-        if holds { Ok(()) } else { Err(Violation { property, what: what() }) }
+        if holds { Ok(()) } else { Err(Violation { property, what: what(), decided: String::new() }) }
     }
 
     /// Judges a turn. Gives what the journal will say when its events are durable.
@@ -141,9 +142,9 @@ impl Judge {
             }
             Command::AskGuard => self.ensure(Property::UndoWaitsForDrain, saga.guarded, || "there is no guard".into()),
             Command::Finalize => {
-                let at_rest = saga.finalized && ledger.rest.is_some() && !ledger.told && work.is_empty();
-                // The guard may be asked still, by a wait that nobody waits for any more.
-                let at_rest = at_rest || (saga.finalized && ledger.rest.is_some() && work.steps().is_empty());
+                // The guard may be asked still, by nobody who waits for its answer.
+                let is_last = saga.finalized && ledger.rest.is_some() && work.steps().is_empty();
+                let at_rest = is_last && !ledger.told;
                 self.ensure(Property::FinalizerIsTold, at_rest, || "it is told before the rest".to_owned())
             }
         }
@@ -222,8 +223,7 @@ impl Judge {
             return self.ensure(Property::ReplayIsSame, same, || format!("{replayed:?}\nlive: {:?}", node.state));
         }
         let fresh = replayed.clone();
-        let decided = model.system.decide(&model.plan, &mut replayed, NOW);
-        let decided = decided.map_err(|illegal| Violation::illegal(&illegal))?;
+        let decided = model.decide(&mut replayed, NOW)?;
         if node.state.phase() == Phase::Ended {
             self.end(model, node, &decided.then)?;
         }
@@ -258,7 +258,7 @@ impl Judge {
             let is_cut_short = live.phase() == Phase::Draining && !model.saga.is(step, Class::Forward);
             if is_cut_short {
                 // In an abort it counts as failed, its effect unknown; the one who lives on is told as much.
-                let ended = attempt_ended(&node.ledger, step, Err(FailureKind::Failed), std::time::Duration::ZERO);
+                let ended = attempt_ended(&node.ledger, step, Err(FailureKind::Failed), Duration::ZERO);
                 let event = model.system.observe(&model.plan, &live, ended, NOW);
                 let seen = event.is_some();
                 self.ensure(Property::RecoveryTakesUp, seen, || format!("the end of `{}` is lost", name(step)))?;
@@ -270,9 +270,7 @@ impl Judge {
                 expected.run.set(step, true);
             }
         }
-        let more = model.system.decide(&model.plan, &mut live, NOW);
-        let more = more.map_err(|illegal| Violation::illegal(&illegal))?;
-        more.then.iter().for_each(|command| expected.give(command));
+        model.decide(&mut live, NOW)?.then.iter().for_each(|command| expected.give(command));
         let mut has = Work::of(&given);
         let mut same_phase = taken.phase() == live.phase();
         if live.phase() == Phase::Draining
@@ -304,7 +302,7 @@ impl Judge {
                 let attempts = node.ledger.attempts[step] + u8::from(!node.work.run.has(step));
                 for attempt in 1..attempts {
                     past.attempts[step] = attempt;
-                    let ended = attempt_ended(&past, step, result, std::time::Duration::ZERO);
+                    let ended = attempt_ended(&past, step, result, Duration::ZERO);
                     let event = model.system.observe(&model.plan, &node.state, ended, NOW);
                     self.ensure(Property::LateChangesNothing, event.is_none(), || {
                         format!("attempt {attempt} of `{}` ended long ago, and makes {event:?}", name(step))
@@ -313,7 +311,7 @@ impl Judge {
                 let undos = node.ledger.undo_attempts[step] + u8::from(!node.work.undo.has(step));
                 for attempt in 1..undos {
                     past.undo_attempts[step] = attempt;
-                    let ended = undo_ended(&past, step, result, std::time::Duration::ZERO);
+                    let ended = undo_ended(&past, step, result, Duration::ZERO);
                     let event = model.system.observe(&model.plan, &node.state, ended, NOW);
                     self.ensure(Property::LateChangesNothing, event.is_none(), || {
                         format!("undo {attempt} of `{}` ended long ago, and makes {event:?}", name(step))
@@ -331,6 +329,5 @@ fn take_up(model: &Model<'_>, state: &mut State, node: &Node) -> Checked<Vec<Com
     if let Some(resumed) = model.system.observe(&model.plan, state, seen, NOW) {
         model.fold(state, NOW, &resumed)?;
     }
-    let decided = model.system.decide(&model.plan, state, NOW);
-    Ok(decided.map_err(|illegal| Violation::illegal(&illegal))?.then)
+    Ok(model.decide(state, NOW)?.then)
 }

@@ -8,11 +8,11 @@
 //! | module | |
 //! |---|---|
 //! | [`shape`], [`saga`], [`steps`] | every graph of up to four steps, every class of each |
-//! | [`bounds`] | how much may go wrong in one run |
+//! | [`bounds`], [`passes`] | how much may go wrong in one run |
 //! | [`node`], [`journal`] | one state: the machine's, the store's, the world's; its fingerprint |
 //! | [`act`], [`possible`], [`model`] | what can happen, and what comes of it |
 //! | [`property`], [`ledger`], [`judge`], [`rest`] | what has to hold, judged without the machine |
-//! | [`explore`], [`sweep`], [`report`] | breadth first through one saga, through all, and what to tell of it |
+//! | [`explore`], [`sweep`], [`report`], [`story`] | breadth first through one saga, through all, and what to tell of it |
 //! | [`system`] | what is under check, with a place for faults |
 
 pub mod act;
@@ -23,6 +23,7 @@ pub mod judge;
 pub mod ledger;
 pub mod model;
 pub mod node;
+pub mod passes;
 pub mod possible;
 pub mod property;
 pub mod report;
@@ -30,5 +31,6 @@ pub mod rest;
 pub mod saga;
 pub mod shape;
 pub mod steps;
+pub mod story;
 pub mod sweep;
 pub mod system;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use saga_model::bounds::{Bounds, Policies};
 use saga_model::explore::Tally;
-use saga_model::report::{grouped, report, tell};
+use saga_model::passes;
+use saga_model::report::{grouped, report, summary, tell};
 use saga_model::saga::Saga;
 use saga_model::shape::Sagas;
 use saga_model::sweep::Sweep;
@@ -35,6 +36,10 @@ struct Cli {
     bounds: Bounds,
     #[command(flatten, next_help_heading = "Policies")]
     policies: Policies,
+    /// Runs the passes of docs/robustness.md one after the other, whatever else is said of sagas and bounds: tens of millions of
+    /// states, and about an hour on two processors
+    #[arg(long, conflicts_with = "saga", help_heading = "How")]
+    deep: bool,
     /// Threads; as many as there are processors, if 0
     #[arg(long, default_value_t = 0, help_heading = "How")]
     threads: usize,
@@ -45,23 +50,46 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let sagas = cli.saga.map_or_else(|| cli.sagas.all(), |saga| vec![saga]);
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if cli.threads == 0 { processors() } else { cli.threads };
-    let sweep = Sweep { policies: cli.policies, bounds: cli.bounds, threads };
-    let progress = Progress::new(cli.quiet);
-    let visited = sweep.run(&sagas, &Real, &|tally, sagas| progress.tell(tally, sagas));
-    progress.end();
-    match visited {
-        Ok(tally) => {
-            println!("{}", report(&tally, progress.began.elapsed()));
+    if cli.deep { deep(&cli) } else { once(&cli) }
+}
+
+fn once(cli: &Cli) -> ExitCode {
+    let sagas = cli.saga.clone().map_or_else(|| cli.sagas.all(), |saga| vec![saga]);
+    match visit(cli, &sagas, cli.bounds) {
+        Ok((tally, took)) => {
+            println!("{}", report(&tally, took));
             ExitCode::SUCCESS
         }
-        Err(found) => {
-            println!("{}", tell(&found, cli.policies, cli.bounds, &Real));
-            ExitCode::from(1)
-        }
+        Err(violated) => violated,
     }
+}
+
+fn deep(cli: &Cli) -> ExitCode {
+    let (mut total, began) = (Tally::default(), Instant::now());
+    for pass in passes::deep() {
+        let (tally, took) = match visit(cli, &pass.sagas.all(), pass.bounds) {
+            Ok(visited) => visited,
+            Err(violated) => return violated,
+        };
+        println!("{}", summary(pass.what, &tally, took));
+        total.add(&tally);
+    }
+    println!("\n{}", report(&total, began.elapsed()));
+    ExitCode::SUCCESS
+}
+
+/// Visits the sagas; tells of a violation, if there is one.
+fn visit(cli: &Cli, sagas: &[Saga], bounds: Bounds) -> Result<(Tally, Duration), ExitCode> {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if cli.threads == 0 { processors() } else { cli.threads };
+    let sweep = Sweep { policies: cli.policies, bounds, threads };
+    let progress = Progress::new(cli.quiet);
+    let visited = sweep.run(sagas, &Real, &|tally, sagas| progress.tell(tally, sagas));
+    progress.end();
+    visited.map(|tally| (tally, progress.began.elapsed())).map_err(|found| {
+        println!("{}", tell(&found, cli.policies, bounds, &Real));
+        ExitCode::from(1)
+    })
 }
 
 /// Says now and then how far it is.

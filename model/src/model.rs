@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::journal::{Actor, Cause, Event, ProbeAnswer, Verb as Journaled};
+use saga_core::journal::{Actor, Event, ProbeAnswer, Verb as Journaled};
 use saga_core::machine::{AttemptResult, Command, Decision, Observation, State};
 use saga_core::plan::Plan;
 use saga_core::{Epoch, Failure, FailureKind, FailureOrigin, Payload, Timestamp, WorkerId};
@@ -21,7 +21,8 @@ use crate::node::{Node, Owner, Pending, Work, World, fingerprint};
 use crate::possible::item;
 use crate::property::{Property, Violation};
 use crate::saga::{Class, Saga};
-use crate::steps::{Steps, name};
+use crate::steps::Steps;
+use crate::story::decided;
 use crate::system::System;
 
 /// The time at which everything happens but the firing of timers. After a timer the clock is set back: no rule looks at the
@@ -270,14 +271,14 @@ impl<'a> Model<'a> {
                 events.push(event);
             }
         }
-        let decided = self.system.decide(&self.plan, &mut state, now);
-        let Decision { append, then } = decided.map_err(|illegal| Violation::illegal(&illegal))?;
+        let Decision { append, then } = self.decide(&mut state, now)?;
         events.extend(append);
         if events.is_empty() && then.is_empty() {
             return Ok(None);
         }
-        let after =
-            self.judge.turn(self, &Turn { node: &node, now, events: &events, commands: &then, state: &state })?;
+        let turn = Turn { node: &node, now, events: &events, commands: &then, state: &state };
+        let after = self.judge.turn(self, &turn);
+        let after = after.map_err(|violation| Violation { decided: decided(&events, &then), ..violation })?;
         node.state = Arc::new(state);
         if events.is_empty() {
             then.iter().for_each(|command| self.give(&mut node, command));
@@ -288,8 +289,21 @@ impl<'a> Model<'a> {
         Ok(Some(node))
     }
 
+    /// Folds an event. The machine refuses none that it made itself.
     pub(crate) fn fold(&self, state: &mut State, at: Timestamp, event: &Event) -> Checked<()> {
-        self.system.evolve(&self.plan, state, at, event).map_err(|illegal| Violation::illegal(&illegal))
+        let folded = self.system.evolve(&self.plan, state, at, event);
+        self.judge.ensure(Property::DecidedCanBeFolded, folded.is_ok(), || format!("{folded:?}"))
+    }
+
+    /// Decides what follows. It folds what it decides upon.
+    pub(crate) fn decide(&self, state: &mut State, now: Timestamp) -> Checked<Decision> {
+        match self.system.decide(&self.plan, state, now) {
+            Ok(decision) => Ok(decision),
+            Err(illegal) => {
+                let (property, what) = (Property::DecidedCanBeFolded, illegal.to_string());
+                Err(Violation { property, what, decided: String::new() })
+            }
+        }
     }
 
     fn give(&self, node: &mut Node, command: &Command) {
@@ -430,24 +444,5 @@ impl<'a> Model<'a> {
         let pending = Pending { at: NOW, events, commands: Vec::new(), after, owner: Owner::MovedOn };
         node.pending = Some(Arc::new(pending));
         Ok(Some(node))
-    }
-}
-
-/// What an event says in the traces that people read.
-#[must_use]
-pub fn told(event: &Event) -> String {
-    let text = format!("{event:?}");
-    let short = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
-    match event {
-        Event::StepStarted { step, .. } => format!("{short} {}", name(step.at())),
-        Event::AttemptStarted { of, .. }
-        | Event::AttemptFailed { of, .. }
-        | Event::Probed { of, .. }
-        | Event::Succeeded { of, .. }
-        | Event::UndoStarted { of, .. }
-        | Event::UndoFailed { of, .. }
-        | Event::Undone { of } => format!("{short} {}", name(of.step.at())),
-        Event::AbortBegan { cause: Cause::StepFailed { step, .. } } => format!("{short}: {step} failed"),
-        _ => short,
     }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use saga_core::machine::IllegalEvent;
-
 macro_rules! properties {
     ($($variant:ident, $name:literal, $sentence:literal;)*) => {
         /// What has to hold in every state, or of every transition. The names are those of section 10 of the design.
@@ -114,10 +112,6 @@ pub struct Violation {
     pub property: Property,
     /// What was found.
     pub what: String,
-}
-
-impl Violation {
-    pub(crate) fn illegal(illegal: &IllegalEvent) -> Self {
-        Self { property: Property::DecidedCanBeFolded, what: illegal.to_string() }
-    }
+    /// What was decided in that turn, if it was found in one.
+    pub decided: String,
 }

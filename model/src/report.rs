@@ -7,9 +7,10 @@ use comfy_table::{Table, presets};
 
 use crate::bounds::{Bounds, Policies};
 use crate::explore::{Found, RESTS, Tally};
-use crate::model::{Model, told};
+use crate::model::Model;
 use crate::node::Node;
 use crate::property::Property;
+use crate::story::decided;
 use crate::system::System;
 
 /// What was visited, and how often each property was judged.
@@ -38,6 +39,13 @@ pub fn report(tally: &Tally, took: Duration) -> String {
     format!("{figures}\n\n{judged}\n")
 }
 
+/// One pass, in a line.
+#[must_use]
+pub fn summary(what: &str, tally: &Tally, took: Duration) -> String {
+    let [sagas, states, transitions] = [tally.sagas, tally.states, tally.transitions].map(grouped);
+    format!("{what}: {sagas} sagas, {states} states, {transitions} transitions, {:.0} s", took.as_secs_f64())
+}
+
 fn table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -50,7 +58,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);
@@ -77,29 +85,22 @@ pub fn tell(found: &Found, policies: Policies, bounds: Bounds, system: &dyn Syst
     let _ = writeln!(text, "found     {}\n\nsaga      {saga}\n", violation.what);
     let model = Model::new(saga, policies, bounds, system);
     let mut here = model.start().ok();
-    let _ = writeln!(text, "  0  the run is started{}", decided(here.as_ref()));
+    let _ = writeln!(text, "  0  the run is started{}", on_its_way(here.as_ref()));
     for (at, by) in trace.iter().enumerate() {
         here = here.and_then(|node| model.next(&node, *by).ok().flatten());
-        let end = if at + 1 == trace.len() { "  ⇐ here".to_owned() } else { decided(here.as_ref()) };
-        let _ = writeln!(text, "{:>3}  {by}{end}", at + 1);
+        let came = if at + 1 == trace.len() { below(&violation.decided) } else { on_its_way(here.as_ref()) };
+        let _ = writeln!(text, "{:>3}  {by}{came}", at + 1);
     }
     let _ = writeln!(text, "\nonce more: cargo run --release -p saga-model -- --saga '{saga}' {bounds} {policies}");
     text
 }
 
 /// What is on its way to the store, and what waits for it.
-fn decided(node: Option<&Node>) -> String {
-    let Some(pending) = node.and_then(|node| node.pending.as_ref()) else { return String::new() };
-    let events: Vec<String> = pending.events.iter().map(told).collect();
-    let commands: Vec<String> = pending.commands.iter().map(|command| format!("{command:?}")).collect();
-    let then = if commands.is_empty() { String::new() } else { format!(" ⇒ {}", plain(&commands.join(", "))) };
-    format!("\n         {}{then}", events.join(", "))
+fn on_its_way(node: Option<&Node>) -> String {
+    let pending = node.and_then(|node| node.pending.as_ref());
+    pending.map_or_else(String::new, |pending| below(&decided(&pending.events, &pending.commands)))
 }
 
-/// Commands without what is the same in all of them.
-fn plain(commands: &str) -> String {
-    let text = commands.replace("ItemRef { step: StepIndex(", "").replace("), item: 0 }", "");
-    let text = (0..crate::steps::MAX_STEPS)
-        .fold(text, |text, step| text.replace(&format!("of: {step}"), &format!("of: {}", crate::steps::name(step))));
-    text.replace("of: ", "").replace("attempt: ", "attempt ").replace("{ ", "").replace(" }", "")
+fn below(decided: &str) -> String {
+    if decided.is_empty() { String::new() } else { format!("\n         {decided}") }
 }

@@ -1,5 +1,7 @@
 //! Whether what a run says when it comes to rest is true.
 
+use std::time::Duration;
+
 use saga_core::journal::{Actor, ProbeAnswer, Verb};
 use saga_core::machine::{Command, Observation};
 use saga_core::{Cause, FailureKind, Left, Outcome, Payload, Place, Timestamp};
@@ -11,7 +13,7 @@ use crate::node::Node;
 use crate::possible::item;
 use crate::property::Property;
 use crate::saga::Class;
-use crate::steps::{MAX_STEPS, Steps};
+use crate::steps::{MAX_STEPS, Steps, name};
 
 /// Why something is left behind, without its story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,13 +93,13 @@ impl Judge {
             let tried = ledger.undo_failed.has(step);
             self.ensure(Property::BadUndoStrandsNone, tried != waits, || {
                 let what = if tried { "was tried too early" } else { "was neither undone nor tried" };
-                format!("`{}` {what}", crate::steps::name(step))
+                format!("`{}` {what}", name(step))
             })?;
         }
         for step in unfinished.iter() {
             let blocked = !saga.deps(step).within(ledger.succeeded);
             self.ensure(Property::BadUndoStrandsNone, ledger.started.has(step) != blocked, || {
-                format!("`{}` was not tried, or too early", crate::steps::name(step))
+                format!("`{}` was not tried, or too early", name(step))
             })?;
         }
         Ok(())
@@ -162,7 +164,7 @@ impl Judge {
             Observation::Finalizer { result: Ok(()) },
         ];
         for step in 0..model.saga.len() {
-            let again = std::time::Duration::ZERO;
+            let again = Duration::ZERO;
             seen.push(attempt_ended(&node.ledger, step, Ok(()), again));
             seen.push(attempt_ended(&node.ledger, step, Err(FailureKind::Failed), again));
             seen.push(undo_ended(&node.ledger, step, Ok(()), again));

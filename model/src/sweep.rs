@@ -44,10 +44,8 @@ impl Sweep {
             while !stop.load(Ordering::Relaxed) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(saga) = sagas.get(at) else { break };
-                let named = Named(saga);
-                let explored = explore(&Model::new(saga, self.policies, self.bounds, system));
-                std::mem::forget(named);
-                match explored {
+                let _named = Named(saga);
+                match explore(&Model::new(saga, self.policies, self.bounds, system)) {
                     Ok(tally) => {
                         let mut total = total.lock().expect("nobody panics with the tally in hand");
                         total.add(&tally);
@@ -80,6 +78,8 @@ struct Named<'a>(&'a Saga);
 
 impl Drop for Named<'_> {
     fn drop(&mut self) {
-        eprintln!("this happened in a state of the saga '{}'", self.0);
+        if std::thread::panicking() {
+            eprintln!("this happened in a state of the saga '{}'", self.0);
+        }
     }
 }
