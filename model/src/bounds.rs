@@ -44,7 +44,7 @@ pub struct Bounds {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=4))]
     pub operators: u8,
     /// All of the above together
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=16))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=16))]
     pub mishaps: u8,
     /// How many ends of actions may be judged in one turn
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]

@@ -37,7 +37,7 @@ struct Cli {
     #[command(flatten, next_help_heading = "Policies")]
     policies: Policies,
     /// Runs the passes of docs/robustness.md one after the other, whatever else is said of sagas and bounds: tens of millions of
-    /// states, and about an hour on two processors
+    /// states, and some twenty minutes on two processors
     #[arg(long, conflicts_with = "saga", help_heading = "How")]
     deep: bool,
     /// Threads; as many as there are processors, if 0

@@ -1,4 +1,4 @@
-//! The passes of `--deep`: as much as can be visited in an hour, of few steps everything, of more steps less at a time.
+//! The passes of `--deep`: of few steps more at a time, of more steps less.
 
 use crate::bounds::Bounds;
 use crate::shape::{Choice, Numbering, Probes, Sagas};
@@ -38,7 +38,7 @@ const fn of_any_kind(mishaps: u8) -> Bounds {
     }
 }
 
-/// The passes, the shortest first.
+/// The passes. What `docs/robustness.md` tells of them, it tells in this order.
 #[must_use]
 pub fn deep() -> Vec<Pass> {
     let failures_only = Bounds { crashes: 0, takeovers: 0, cancels: 0, vanishings: 0, operators: 0, ..of_any_kind(2) };
