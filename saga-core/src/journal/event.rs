@@ -160,7 +160,7 @@ pub enum Event {
 }
 
 /// Who did something, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Actor {
     /// Who: a person, or a program.
     pub name: String,
@@ -183,7 +183,7 @@ impl fmt::Display for Actor {
 }
 
 /// Why a run stopped going forward.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cause {
@@ -219,7 +219,7 @@ impl fmt::Display for Cause {
 }
 
 /// What an attempt's error says about its effect, and whether it may be tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The effect is unknown; it is tried again as the policy allows.
@@ -231,7 +231,7 @@ pub enum FailureKind {
 }
 
 /// Where a failure came from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FailureOrigin {
@@ -249,7 +249,7 @@ pub enum FailureOrigin {
 }
 
 /// An error as it stands in the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failure {
     /// What it means for effect and retry.
     pub kind: FailureKind,
@@ -279,7 +279,7 @@ pub enum ProbeAnswer {
 }
 
 /// How a run came to rest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rest {
     /// Every step succeeded.

@@ -9,7 +9,7 @@ use crate::plan::{Plan, Shape, Wire};
 use crate::store::RunStatus;
 
 /// Which way a run goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Nothing is journaled yet.
     Unstarted,
@@ -30,7 +30,7 @@ pub enum Phase {
 }
 
 /// What an item did to the outside world, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Nothing.
     None,
@@ -41,7 +41,7 @@ pub enum Effect {
 }
 
 /// Where an item stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ItemPhase {
     /// It has not started: other items of its fan-out go first.
     Waiting,
@@ -83,7 +83,7 @@ impl ItemPhase {
 }
 
 /// One item of a step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct Item {
     pub(super) phase: ItemPhase,
     pub(super) effect: Effect,
@@ -133,7 +133,7 @@ impl Item {
 }
 
 /// What becomes of a step in a rollback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Fate {
     /// No rollback has begun.
     Open,
@@ -146,7 +146,7 @@ pub(super) enum Fate {
 }
 
 /// One step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct Step {
     /// Its items, once it has started.
     pub(super) items: Vec<Item>,
@@ -181,7 +181,7 @@ impl Step {
 }
 
 /// What the next [`decide`](super::decide) has to look at, besides the timers.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Hash)]
 pub(super) struct Agenda {
     /// Steps that may start.
     pub(super) starts: BTreeSet<StepIndex>,
@@ -194,7 +194,10 @@ pub(super) struct Agenda {
 }
 
 /// What is known of a run at one point of its journal: the fold of its events.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Two states that are equal have the same future: it depends on nothing else. The hash covers all of it, so that whoever
+/// explores what can become of a run may tell by it where they have been.
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub struct State {
     pub(super) phase: Phase,
     pub(super) seq: Seq,
