@@ -7,7 +7,7 @@ use saga_cluster::engine::Machine;
 use saga_cluster::model::Status;
 use saga_cluster::repository::ClusterRepository;
 use saga_cluster::service::{DeleteOptions, OperationKind, ServiceError, Verdict};
-use saga_cluster::testing::{How, On, When};
+use saga_cluster::testing::{How, On};
 
 use crate::world::*;
 
