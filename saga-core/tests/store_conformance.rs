@@ -37,6 +37,46 @@ mod memory {
     saga_core::store_conformance!(super::Memory);
 }
 
+/// Nothing but what passes things on, twice.
+mod layer {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use saga_core::store::conformance::Factory;
+    use saga_core::store::{Layer, MemoryStore, Store};
+
+    pub(crate) struct Through<S>(S);
+
+    impl<S: Store> Layer for Through<S> {
+        type Below = S;
+
+        fn below(&self) -> &S {
+            &self.0
+        }
+    }
+
+    struct Layered;
+
+    #[async_trait]
+    impl Factory for Layered {
+        type Store = Through<Through<MemoryStore>>;
+
+        async fn open(&self) -> Self::Store {
+            Through(Through(MemoryStore::new()))
+        }
+
+        async fn reopen(&self, store: Self::Store) -> Option<Self::Store> {
+            Some(Through(Through(store.0.0.reopen())))
+        }
+
+        async fn advance(&self, by: Duration) -> bool {
+            super::pass_time(by).await
+        }
+    }
+
+    saga_core::store_conformance!(Layered);
+}
+
 #[cfg(feature = "sled")]
 mod sled {
     use std::path::PathBuf;

@@ -1,4 +1,6 @@
 //! Plugins that do not keep their promises.
+//!
+//! They lie inside of an action that goes well, so the test kit, which lets actions fail, has nothing to do with them.
 
 use saga_cluster::model::{Cluster, ClusterSpec, Decommissioned, Leaving, Node, ScalePlan, Status};
 use saga_cluster::plugin::{ClusterView, Health, OpContext, Plugin, PluginError};

@@ -1,4 +1,6 @@
 //! The user deletes in the middle of another operation, whatever that is doing.
+//!
+//! Two runs on one cluster: a matter of the service, which the test kit does not know.
 
 use saga_cluster::service::{OperationKind, ServiceError, Verdict};
 use saga_cluster::testing::{How, On};

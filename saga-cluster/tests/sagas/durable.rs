@@ -1,4 +1,6 @@
 //! On disk: what one service began, the next one finishes.
+//!
+//! On real stores; the test kit has one of its own.
 
 use std::time::Duration;
 

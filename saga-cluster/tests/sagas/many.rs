@@ -1,4 +1,6 @@
 //! Several services on one store and one repository, as several processes have them.
+//!
+//! The test kit has one process at a time.
 
 use futures::TryStreamExt;
 use saga_cluster::model::{Cluster, Status};

@@ -1,4 +1,6 @@
 //! What the service tells: progress, reports, history; and that all of it can be sent elsewhere.
+//!
+//! All of the service: the test kit knows nothing of it.
 
 use futures::TryStreamExt;
 use saga_cluster::model::Status;

@@ -1,5 +1,8 @@
 //! The record vanishes in the middle: waits end promptly and never as a success, new nodes are killed, and nobody
 //! writes a status.
+//!
+//! That it may vanish at every point is proven by the test kit (`src/saga/proven.rs`). What is here hangs while it does: how
+//! soon that is noticed, and what the service and its operators make of it.
 
 use std::time::Duration;
 

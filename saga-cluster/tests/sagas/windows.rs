@@ -1,4 +1,6 @@
 //! The process dies, or the repository fails, around the service's own writes to the repository.
+//!
+//! Before a run starts and after it rests; the test kit sees what is between.
 
 use saga_cluster::model::{Cluster, Status};
 use saga_cluster::repository::ClusterRepository;

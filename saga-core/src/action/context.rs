@@ -80,6 +80,12 @@ impl<App> Ctx<App> {
         Self::new(Arc::clone(&self.app), scope)
     }
 
+    /// Whether a guard with this context is asked by the run, and not by a wait.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn is_of_run(&self) -> bool {
+        self.scope.link.is_some()
+    }
+
     /// The item that this is of.
     #[cfg(feature = "testkit")]
     pub(crate) fn item_ref(&self) -> ItemRef {

@@ -7,6 +7,7 @@
 mod copy;
 mod error;
 mod head;
+mod layer;
 mod memory;
 #[cfg(feature = "sled")]
 mod sled;
@@ -25,6 +26,7 @@ use crate::plan::Fingerprint;
 
 pub use self::copy::{Copied, CopyError, CopyPlan, CopyProgress, Obstacle, copy};
 pub use self::error::{ClaimError, Refused, StoreError};
+pub use self::layer::Layer;
 pub use self::memory::{Fault, Faults, MemoryStore};
 #[cfg(feature = "sled")]
 pub use self::sled::{Damage, SledOptions, SledStore};
@@ -230,7 +232,8 @@ pub struct Page {
 
 /// The durable home of journals.
 ///
-/// Implementations must pass the conformance suite (feature `conformance`). What they promise:
+/// Implementations must pass the conformance suite (feature `conformance`); one that only changes some calls to another
+/// store is a [`Layer`]. What they promise:
 ///
 /// - **Durable means durable.** When [`append`](Self::append) or a claim returns, what it did survives power loss.
 /// - **Conditional.** An append is taken only if the run ends at `expected` and the writer's epoch is the newest, checked

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// A trial takes milliseconds, even on a busy machine.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
+type Vanish<W> = Arc<dyn Fn(&W) + Send + Sync>;
 type Check<W, Out> = Arc<dyn Fn(&W, &Outcome<Out>) -> Result<(), String> + Send + Sync>;
 
 /// What an invariant says: nothing (it panics if it does not hold), or a result.
@@ -55,6 +56,7 @@ pub struct Kit<W: World, In, Out> {
     pub(super) input: Arc<dyn Fn() -> In + Send + Sync>,
     pub(super) world: Arc<dyn Fn() -> W + Send + Sync>,
     pub(super) check: Check<W, Out>,
+    pub(super) vanish: Option<Vanish<W>>,
     pub(super) seed: u64,
     pub(super) steps: Option<BTreeSet<StepIndex>>,
     pub(super) at_once: usize,
@@ -90,6 +92,7 @@ where
             input: Arc::new(input),
             world: Arc::new(world),
             check: Arc::new(|_, _| Ok(())),
+            vanish: None,
             seed: from_outside(SEED).and_then(|seed| seed.parse().ok()).unwrap_or(0),
             steps: None,
             at_once: 1,
@@ -106,6 +109,15 @@ where
     /// The kit itself sees to it that the outcome is one that the rules allow.
     pub fn check<V: Verdict>(mut self, check: impl Fn(&W, &Outcome<Out>) -> V + Send + Sync + 'static) -> Self {
         self.check = Arc::new(move |world, outcome| check(world, outcome).into_result());
+        self
+    }
+
+    /// How the world loses what the run acts on, for sagas with a guard: the record is deleted, the customer is gone.
+    ///
+    /// [`every_question`](Self::every_question) then lets it happen at every point, and the guard has to say so of itself.
+    /// Without this the guard is only made to say so.
+    pub fn vanish(mut self, vanish: impl Fn(&W) + Send + Sync + 'static) -> Self {
+        self.vanish = Some(Arc::new(vanish));
         self
     }
 
@@ -161,14 +173,21 @@ where
     }
 
     /// Lets every action fail in every way (rejected, failed, fatal, panic, timeout; before its effect, after it, and
-    /// where it waits), each time and once where it is tried again; and every compensation and the finalizer likewise.
+    /// where it waits), each time and once where it is tried again; every compensation likewise; and the finalizer,
+    /// however the run ends.
     pub fn every_failure(&self) -> Report {
         points::every_failure(self)
     }
 
-    /// Lets the process die before and after every append, and before, in and after every action, compensation and
-    /// finalizer; going forward, and in the rollback after the failure of each step; and once more soon after it was
-    /// taken up by the next.
+    /// Lets every probe not know, fail, panic and hang, whatever it is asked about; and the guard not be able to tell, once
+    /// and for a while, panic, hang, take its time, and say that the subject is gone, wherever it is asked. If the world can
+    /// [lose the subject](Self::vanish), it does so at every point.
+    pub fn every_question(&self) -> Report {
+        points::every_question(self)
+    }
+
+    /// Lets the process die before and after every append, and before, in and after every call; going forward, and in the
+    /// rollback after the failure of each step; and once more soon after it was taken up by the next.
     pub fn every_crash(&self) -> Report {
         points::every_crash(self)
     }
@@ -178,14 +197,30 @@ where
         points::every_repeat(self)
     }
 
-    /// Cancels the run after every append, and before, in and after every action.
+    /// Cancels the run after every append, and before, in and after every call: going forward, also with a crash just
+    /// before and after that is durable; and going back, finishing, finalizing and at rest, where it changes nothing.
     pub fn every_cancel(&self) -> Report {
         points::every_cancel(self)
     }
 
+    /// Lets the run's deadline pass at every point: going forward, and in a rollback, where it changes nothing.
+    pub fn every_deadline(&self) -> Report {
+        points::every_deadline(self)
+    }
+
+    /// Brings the run to rest in every way (halted at each non-compensable step, stuck at each compensation and each
+    /// forward step), and lets an operator move it on by every verb that is allowed: retry, also in vain, skip, roll back,
+    /// abandon. The invariant is asked at both rests. The process dies before and after each append that follows.
+    ///
+    /// What is skipped had its effect, and what is rolled back had none: an operator knows what he does.
+    pub fn every_rest(&self) -> Report {
+        points::every_rest(self)
+    }
+
     /// All of it.
     pub fn everything(&self) -> Report {
-        self.every_failure().and(self.every_crash()).and(self.every_repeat()).and(self.every_cancel())
+        let disturbed = self.every_failure().and(self.every_question()).and(self.every_crash());
+        disturbed.and(self.every_repeat()).and(self.every_cancel()).and(self.every_deadline()).and(self.every_rest())
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -208,6 +243,7 @@ impl<W: World, In, Out> Clone for Kit<W, In, Out> {
             input: Arc::clone(&self.input),
             world: Arc::clone(&self.world),
             check: Arc::clone(&self.check),
+            vanish: self.vanish.clone(),
             seed: self.seed,
             steps: self.steps.clone(),
             at_once: self.at_once,

@@ -17,12 +17,18 @@ pub enum Kind {
     Undisturbed,
     /// A call is made to fail.
     Failure,
+    /// A probe or the guard does not answer as it should, or the subject is gone.
+    Question,
     /// The process dies.
     Crash,
     /// A call is made twice.
     Repeat,
     /// The run is cancelled.
     Cancel,
+    /// The run's deadline passes.
+    Deadline,
+    /// An operator moves the run on from where it rests.
+    Rest,
 }
 
 impl fmt::Display for Kind {
@@ -30,9 +36,12 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Self::Undisturbed => "undisturbed",
             Self::Failure => "failures",
+            Self::Question => "questions",
             Self::Crash => "crashes",
             Self::Repeat => "repeats",
             Self::Cancel => "cancellations",
+            Self::Deadline => "deadlines",
+            Self::Rest => "rests",
         })
     }
 }
@@ -51,6 +60,8 @@ pub struct FailedPoint {
     pub outcome: Option<String>,
     /// What is known besides.
     pub about: Vec<String>,
+    /// It is none: a point was asked for that is not there.
+    pub(super) is_missing: bool,
 }
 
 /// What came of all trials. It prints as a summary, with each failed point and how to look at it alone.
@@ -61,12 +72,13 @@ pub struct Report {
     seed: u64,
     tried: BTreeMap<Kind, usize>,
     failed: Vec<FailedPoint>,
+    left_out: BTreeMap<&'static str, usize>,
     notes: Vec<String>,
 }
 
 impl Report {
     pub(super) fn new(saga: SagaName, seed: u64) -> Self {
-        Self { saga, seed, tried: BTreeMap::new(), failed: Vec::new(), notes: Vec::new() }
+        Self { saga, seed, tried: BTreeMap::new(), failed: Vec::new(), left_out: BTreeMap::new(), notes: Vec::new() }
     }
 
     pub(super) fn tried(&mut self, kind: Kind) {
@@ -77,6 +89,12 @@ impl Report {
     pub(super) fn failed(&mut self, point: FailedPoint) {
         if !self.failed.contains(&point) {
             self.failed.push(point);
+        }
+    }
+
+    pub(super) fn left_out(&mut self, what: &'static str, points: usize) {
+        if points > 0 {
+            *self.left_out.entry(what).or_default() += points;
         }
     }
 
@@ -98,17 +116,27 @@ impl Report {
         &self.failed
     }
 
+    /// What was left out, as it is like what was looked at, and how many points that would have been.
+    pub fn left_out_points(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.left_out.iter().map(|(what, points)| (*what, *points))
+    }
+
     /// What could not be looked at, and why.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Both reports as one.
-    pub fn and(mut self, other: Self) -> Self {
+    /// Both reports as one. A point that was asked for need only be in one of them.
+    pub fn and(mut self, mut other: Self) -> Self {
+        if !self.tried.is_empty() || !other.tried.is_empty() {
+            self.failed.retain(|point| !point.is_missing);
+            other.failed.retain(|point| !point.is_missing);
+        }
         for (kind, points) in other.tried {
             *self.tried.entry(kind).or_default() += points;
         }
+        other.left_out.into_iter().for_each(|(what, points)| self.left_out(what, points));
         other.failed.into_iter().for_each(|point| self.failed(point));
         other.notes.into_iter().for_each(|note| self.note(note));
         self
@@ -136,6 +164,9 @@ impl fmt::Display for Report {
                 write!(f, ", {failed} failed")?;
             }
             writeln!(f)?;
+        }
+        for (what, points) in &self.left_out {
+            writeln!(f, "  left out: {points} {what}")?;
         }
         for note in &self.notes {
             writeln!(f, "  note: {note}")?;

@@ -6,7 +6,8 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use super::script::{Act, Failing, Often, Script, What};
+use super::script::{Act, Ask, Asked, Failing, Moment, Often, Script, Way, What};
+use super::stage::Log;
 use crate::forecast::{Aftermath, Forecast, ForecastEnd, ForecastRow};
 use crate::id::{StepIndex, StepName};
 use crate::journal::{Cause, FailureKind};
@@ -14,30 +15,33 @@ use crate::outcome::{Halted, Left, Outcome, Place, RolledBack, Stuck};
 use crate::payload::Payload;
 use crate::plan::{Plan, StepPlan};
 
-/// Why an outcome is not one that the rules allow.
-///
-/// `injected` says how often each failure of the script was brought about.
+/// Why an outcome is not one that the rules allow, if it is not.
 pub(super) fn judge(
     forecasts: &Forecasts<'_>,
     script: &Script,
-    injected: &[u32],
+    log: &Log,
     outcome: &Outcome<Payload>,
 ) -> Result<(), String> {
-    let reached = script.failings().zip(injected).filter(|(_, times)| **times > 0);
-    let for_good = reached.map(|(failing, _)| failing).filter(|failing| !failing.is_got_over()).collect();
+    let reached = script.failings().zip(&log.injected).filter(|(_, times)| **times > 0);
+    let (of_acts, of_questions): (Vec<_>, Vec<_>) =
+        reached.map(|(failing, _)| failing).partition(|failing| failing.what.acts());
     let rules = Rules {
         plan: forecasts.plan,
         forecasts,
-        for_good,
-        crashed: matches!(script.act, Act::Crash(_)),
-        cancelled: matches!(script.act, Act::Cancel(_)),
+        for_good: of_acts.into_iter().filter(|failing| !failing.is_got_over()).collect(),
+        of_questions,
+        crashed: !script.crashes.is_empty(),
+        cancelled: matches!(script.act, Act::Cancel(_)) && !log.cancelled_late,
+        // One that passes after something else has turned the run back changes nothing.
+        deadline: matches!(script.act, Act::Deadline { .. }) && script.when.is_empty(),
+        aborting: log.aborting,
     };
-    match outcome {
-        Outcome::Completed(_) => rules.completed(),
-        Outcome::RolledBack(end) => rules.rolled_back(end),
-        Outcome::Halted(end) => rules.halted(end),
-        Outcome::Stuck(end) => rules.stuck(end),
-        Outcome::Abandoned(_) => Err("nobody has given the run up".to_owned()),
+    match (&script.act, &log.rested) {
+        (Act::Operate { ask, place, .. }, Some(rested)) => {
+            rules.ended(rested).map_err(|wrong| format!("where it rests: {wrong}"))?;
+            rules.operated(*ask, place, rested, outcome)
+        }
+        _ => rules.ended(outcome),
     }
 }
 
@@ -66,11 +70,73 @@ struct Rules<'a> {
     forecasts: &'a Forecasts<'a>,
     /// Failures after which nothing is tried again.
     for_good: Vec<&'a Failing>,
+    /// Probes and guards that failed.
+    of_questions: Vec<&'a Failing>,
     crashed: bool,
     cancelled: bool,
+    deadline: bool,
+    /// The run was being aborted when it ended.
+    aborting: bool,
 }
 
 impl Rules<'_> {
+    fn ended(&self, outcome: &Outcome<Payload>) -> Result<(), String> {
+        if self.was_told_gone() && outcome.cause() != Some(&Cause::SubjectGone) {
+            return Err("the guard said that the subject is gone, and that is not the cause".to_owned());
+        }
+        match outcome {
+            Outcome::Completed(_) => self.completed(),
+            Outcome::RolledBack(end) => self.rolled_back(end),
+            Outcome::Halted(end) => self.halted(end),
+            Outcome::Stuck(end) => self.stuck(end),
+            Outcome::Abandoned(_) => Err("nobody has given the run up".to_owned()),
+        }
+    }
+
+    /// What comes of an operator's act, when what had failed works again, or does not.
+    fn operated(
+        &self,
+        ask: Ask,
+        place: &Place,
+        rested: &Outcome<Payload>,
+        outcome: &Outcome<Payload>,
+    ) -> Result<(), String> {
+        match (ask, rested, outcome) {
+            (Ask::Retry | Ask::Skip, Outcome::Halted(_), Outcome::Completed(_)) => Ok(()),
+            (Ask::Retry | Ask::Skip, Outcome::Stuck(before), Outcome::RolledBack(end)) if before.cause == end.cause => {
+                self.kept(end)
+            }
+            (Ask::RetryInVain, Outcome::Halted(before), Outcome::Halted(end)) if before.at == end.at => Ok(()),
+            (Ask::RetryInVain, Outcome::Stuck(before), Outcome::Stuck(end)) if before == end => Ok(()),
+            (Ask::RollBack, Outcome::Halted(before), Outcome::RolledBack(end)) if before.cause == end.cause => {
+                if !end.kept.contains(place) {
+                    return Err(format!("nobody knows what `{place}` did, and yet it is not kept"));
+                }
+                let kept = end.kept.iter().filter(|kept| *kept != place).cloned().collect();
+                self.kept(&RolledBack { cause: end.cause.clone(), kept })
+            }
+            (Ask::Abandon, _, Outcome::Abandoned(_)) => Ok(()),
+            (_, before, after) => Err(format!("moved on from where it rests ({before}), and that came to: {after}")),
+        }
+    }
+
+    /// The guard was made to say that the subject is gone, and was listened to.
+    fn was_told_gone(&self) -> bool {
+        self.of_questions.iter().any(|failing| failing.way == Way::Gone)
+    }
+
+    /// A guard that keeps waits waiting for its answer, which may be more than they had time for.
+    fn holds_up_waits(&self) -> bool {
+        let slow = |failing: &&&Failing| matches!(failing.way, Way::Late | Way::TimedOut);
+        self.of_questions.iter().filter(slow).any(|failing| failing.what == What::Guard(Asked::InAWait))
+    }
+
+    /// A step that can be asked whether it happened, and says so.
+    fn is_probed(&self, place: &Place) -> bool {
+        let is_mute = |failing: &&Failing| failing.what == What::Probe(place.clone());
+        self.step(place).probed && !self.of_questions.iter().any(is_mute)
+    }
+
     fn step(&self, place: &Place) -> &StepPlan {
         self.plan.step(self.index(place))
     }
@@ -97,10 +163,13 @@ impl Rules<'_> {
 
     /// A probe may know that what failed has had its effect all the same; it cannot if nothing was done.
     fn may_be_found_done(&self, failing: &Failing, place: &Place) -> bool {
-        self.step(place).probed && (self.crashed || failing.moment != super::script::Moment::Before)
+        self.is_probed(place) && (self.crashed || failing.moment != Moment::Before)
     }
 
     fn completed(&self) -> Result<(), String> {
+        if self.aborting {
+            return Err("the run was being aborted, and yet it completed".to_owned());
+        }
         match self.actions().find(|(failing, place)| !self.may_be_found_done(failing, place)) {
             None => Ok(()),
             Some((failing, _)) => Err(format!("{failing}, and yet the run completed")),
@@ -111,13 +180,14 @@ impl Rules<'_> {
         match cause {
             Cause::StepFailed { step, of, error } => {
                 let is_it = |place: &Place| place.step == *step && place.item.is_none_or(|item| item == of.item);
-                if self.actions().any(|(_, place)| is_it(place)) {
+                if self.actions().any(|(_, place)| is_it(place)) || self.holds_up_waits() {
                     return Ok(());
                 }
                 let at = super::wrap::place(self.plan, of.step, of.item);
                 Err(format!("`{at}` failed of itself: {error}"))
             }
             Cause::Cancelled { .. } if self.cancelled => Ok(()),
+            Cause::DeadlinePassed if self.deadline => Ok(()),
             Cause::SubjectGone if self.plan.is_guarded() => Ok(()),
             other => Err(format!("there is no reason for the cause: {other}")),
         }
@@ -129,11 +199,13 @@ impl Rules<'_> {
             return Err(format!("`{place}` could not be cleaned up, and yet the run says that it is rolled back"));
         }
         if end.cause == Cause::SubjectGone {
-            return Ok(());
+            // There is nothing left to protect.
+            let spared = end.kept.iter().find(|place| self.step(place).is_compensable());
+            return spared.map_or(Ok(()), |place| Err(format!("the subject is gone, and yet `{place}` is kept")));
         }
         for (failing, place) in self.actions() {
             let step = self.step(place);
-            if step.is_non_compensable() && !step.probed && failing.way.kind() != FailureKind::Rejected {
+            if step.is_non_compensable() && !self.is_probed(place) && failing.way.kind() != FailureKind::Rejected {
                 return Err(format!("`{place}` may have had an effect that stands: the run should have halted"));
             }
         }
@@ -144,6 +216,9 @@ impl Rules<'_> {
     /// it and was cut short.
     fn halted(&self, end: &Halted) -> Result<(), String> {
         self.cause(&end.cause)?;
+        if end.cause == Cause::SubjectGone {
+            return Err("the subject is gone, there is nothing to halt for".to_owned());
+        }
         if !self.step(&end.at).is_non_compensable() {
             return Err(format!("`{}` is no step to halt at", end.at));
         }
@@ -151,7 +226,12 @@ impl Rules<'_> {
             .actions()
             .any(|(failing, place)| *place == end.at && (self.crashed || failing.way.kind() != FailureKind::Rejected));
         let beside = |place: &Place| *place != end.at && !self.are_in_line(self.index(place), self.index(&end.at));
-        if failed || self.cancelled || self.actions().any(|(_, place)| beside(place)) {
+        if failed
+            || self.cancelled
+            || self.deadline
+            || self.holds_up_waits()
+            || self.actions().any(|(_, place)| beside(place))
+        {
             return Ok(());
         }
         Err(format!("there is no reason to halt at `{}`", end.at))

@@ -14,12 +14,12 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::kit::Kit;
-use super::script::Script;
+use super::script::{Act, Ask, Script};
 use super::stage::{Log, Stage};
 use super::tap::Tap;
 use super::wrap;
 use super::{RUN, World};
-use crate::id::{RunId, Seq, Timestamp};
+use crate::id::{ExclusiveKey, RunId, Seq, Timestamp};
 use crate::journal::{Actor, Record};
 use crate::outcome::Outcome;
 use crate::payload::Payload;
@@ -66,7 +66,7 @@ impl Trial {
         Out: DeserializeOwned + 'static,
     {
         let store = MemoryStore::new();
-        let stage = Arc::new(Stage::new(script, kit.seed, store.faults()));
+        let stage = Arc::new(Stage::new(script, kit.seed, kit.vanish.is_some(), store.faults()));
         let (tell, told) = mpsc::channel();
         let trial = {
             let (kit, stage) = (kit.clone(), Arc::clone(&stage));
@@ -110,7 +110,7 @@ where
         let end = runtime.block_on(async {
             let begun = Instant::now();
             tokio::time::advance(elapsed).await;
-            let end = live(kit, stage, &store, &world, life, elapsed).await;
+            let end = live(kit, stage, &store, &world, life, (begun, elapsed)).await;
             elapsed = begun.elapsed();
             end
         });
@@ -138,7 +138,7 @@ async fn live<W, In, Out>(
     store: &MemoryStore,
     world: &W,
     life: usize,
-    elapsed: Duration,
+    (origin, elapsed): (Instant, Duration),
 ) -> LifeEnd
 where
     W: World,
@@ -147,10 +147,11 @@ where
 {
     let run = RunId::new(RUN).expect("a valid id");
     let journal = journal(store, &run).await;
-    stage.begin_life(life, &journal);
+    let key = ExclusiveKey::new(RUN).expect("a valid key");
+    stage.begin_life(life, origin, &journal);
     let saga = kit.saga.with_code(|definition| wrap::staged(definition, stage));
     let driving = async {
-        let tap = Tap { store: store.clone(), stage: Arc::clone(stage) };
+        let tap = Tap { store: store.clone(), stage: Arc::clone(stage), key: key.clone() };
         let coordinator = Coordinator::builder(tap, world.app())
             .register(&saga)
             .lease(LEASE)
@@ -159,22 +160,52 @@ where
             .await
             .map_err(|error| format!("the coordinator does not start: {error}"))?;
         // Whoever has not heard that it was started starts it again, under the same id.
-        let options = StartOptions::new().id(run.clone());
+        let mut options = StartOptions::new().id(run.clone()).key(key);
+        if let Act::Deadline { after, .. } = &stage.script.act {
+            options = options.deadline(*after);
+        }
         let started = coordinator.start_with(&saga, (kit.input)(), options).await;
         started.map_err(|error| format!("the run does not start: {error}"))?;
         let handle = coordinator.attach::<Payload>(&run).await.map_err(|error| error.to_string())?;
+        let resting = async {
+            let outcome = handle.outcome().await.map_err(|error| error.to_string())?;
+            if !outcome.is_resting() {
+                return Ok(outcome);
+            }
+            if let Some(act) = stage.ask(&outcome) {
+                if let Err(wrong) = judged(kit, world, &outcome) {
+                    stage.wrong(format!("where it rests: {wrong}"));
+                }
+                operate(&coordinator, &run, act).await?;
+            } else if stage.cancels_at_rest() {
+                match coordinator.cancel(&run, by_kit()).await {
+                    Err(CancelError::NotLive { .. }) => {}
+                    other => return Err(format!("a run at rest was cancelled, which came to: {other:?}")),
+                }
+            }
+            handle.outcome().await.map_err(|error| error.to_string())
+        };
         let cancelling = async {
             stage.cancel_wanted().await;
-            let refused = coordinator.cancel(&run, Actor::new("testkit", "injected")).await.err();
+            let refused = coordinator.cancel(&run, by_kit()).await.err();
             // One that comes too late is none.
             let refused = refused.filter(|error| !matches!(error, CancelError::NotLive { .. }));
             stage.cancel_over(refused.map(|error| error.to_string()));
             std::future::pending::<()>().await;
         };
+        let vanishing = async {
+            stage.vanish_wanted().await;
+            if let Some(vanish) = &kit.vanish {
+                vanish(world);
+            }
+            stage.vanished();
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             biased;
-            outcome = handle.outcome() => outcome.map_err(|error| error.to_string()),
+            outcome = resting => outcome,
             () = cancelling => unreachable!("it never ends"),
+            () = vanishing => unreachable!("it never ends"),
         }
     };
     tokio::select! {
@@ -182,7 +213,10 @@ where
         () = stage.died() => LifeEnd::Died,
         () = stage.runaway() => LifeEnd::Trouble(format!("something is tried again without end{}", at_work(&stage.seen()))),
         ended = tokio::time::timeout(kit.limit(), driving) => match ended {
-            Ok(Ok(outcome)) => LifeEnd::Rested(outcome),
+            Ok(Ok(outcome)) => {
+                stage.lasted();
+                LifeEnd::Rested(outcome)
+            }
             Ok(Err(trouble)) => LifeEnd::Trouble(trouble),
             Err(_) => {
                 let limit = kit.limit();
@@ -190,6 +224,26 @@ where
             }
         },
     }
+}
+
+fn by_kit() -> Actor {
+    Actor::new("testkit", "injected")
+}
+
+/// An operator moves the run on.
+async fn operate<App: Send + Sync + 'static>(
+    coordinator: &Coordinator<App>,
+    run: &RunId,
+    act: &Act,
+) -> Result<(), String> {
+    let Act::Operate { ask, place, output } = act else { return Ok(()) };
+    let operated = match ask {
+        Ask::Retry | Ask::RetryInVain => coordinator.retry(run, by_kit()).await,
+        Ask::Skip => coordinator.skip(run, place, output.clone(), by_kit()).await,
+        Ask::RollBack => coordinator.roll_back(run, by_kit()).await,
+        Ask::Abandon => coordinator.abandon(run, by_kit()).await,
+    };
+    operated.map(drop).map_err(|error| format!("an operator's act was refused: {error}"))
 }
 
 async fn journal(store: &MemoryStore, run: &RunId) -> Vec<Record> {

@@ -8,11 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use saga_core::async_trait;
-use saga_core::journal::{Actor, EncodedRecord};
-use saga_core::store::{
-    Append, Claim, ClaimError, KnownSaga, MemoryStore, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
-};
-use saga_core::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
+use saga_core::journal::EncodedRecord;
+use saga_core::store::{Append, Layer, MemoryStore, Refused, RunSummary, Store, StoreError};
+use saga_core::{Epoch, RunId, Seq, WorkerId};
 
 /// To close it changes nothing: the other workers go on.
 #[derive(Clone, Default)]
@@ -58,11 +56,6 @@ impl Wrapped {
     /// Cuts the line to the store, or mends it.
     pub(crate) fn cut(&self, cut: bool) {
         self.cut.send_replace(cut);
-    }
-
-    async fn there(&self) -> &MemoryStore {
-        self.cut.subscribe().wait_for(|cut| !cut).await.unwrap();
-        &self.inner
     }
 
     /// The next appends panic.
@@ -136,7 +129,18 @@ impl Wrapped {
 }
 
 #[async_trait]
-impl Store for Wrapped {
+impl Layer for Wrapped {
+    type Below = MemoryStore;
+
+    fn below(&self) -> &MemoryStore {
+        &self.inner
+    }
+
+    async fn reach(&self) -> Result<&MemoryStore, StoreError> {
+        self.cut.subscribe().wait_for(|cut| !cut).await.unwrap();
+        Ok(&self.inner)
+    }
+
     async fn append(&self, batch: &[Append]) -> Result<Vec<Result<(), Refused>>, StoreError> {
         assert!(!Self::take(&self.faults.panics), "the store is broken");
         if Self::take(&self.faults.cut_off) {
@@ -146,7 +150,7 @@ impl Store for Wrapped {
         for append in batch {
             answers.push(match self.too_large(append) {
                 Some(refused) => Err(refused),
-                None => self.there().await.append(std::slice::from_ref(append)).await?.remove(0),
+                None => self.reach().await?.append(std::slice::from_ref(append)).await?.remove(0),
             });
             let taken = self.faults.taken.fetch_add(1, Ordering::SeqCst) + 1;
             if taken == self.faults.pause_after.load(Ordering::SeqCst) {
@@ -164,41 +168,15 @@ impl Store for Wrapped {
             self.pause().await;
         }
         let hidden = *self.faults.hidden.lock().unwrap();
-        let records = self.there().await.read(run, after, limit).await?;
+        let records = self.reach().await?.read(run, after, limit).await?;
         Ok(records.into_iter().filter(|record| Some(record.seq) != hidden).collect())
-    }
-
-    async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
-        self.there().await.get(run).await
     }
 
     async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
         if Self::take(&self.faults.headless) {
             return Err(StoreError::Unavailable { message: "injected".into(), source: None });
         }
-        self.there().await.get_many(runs).await
-    }
-
-    async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
-        self.there().await.holder(key).await
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        self.there().await.list(query).await
-    }
-
-    async fn claim(
-        &self,
-        worker: &WorkerId,
-        sagas: &[KnownSaga],
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Vec<Claim>, StoreError> {
-        self.there().await.claim(worker, sagas, lease, limit).await
-    }
-
-    async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError> {
-        self.there().await.claim_run(worker, run, lease).await
+        self.reach().await?.get_many(runs).await
     }
 
     async fn renew(
@@ -210,43 +188,11 @@ impl Store for Wrapped {
         if Self::take(&self.faults.hanging) {
             return std::future::pending().await;
         }
-        self.there().await.renew(worker, held, lease).await
-    }
-
-    async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
-        self.there().await.release(held).await
-    }
-
-    async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
-        self.there().await.request_cancel(run, by).await
-    }
-
-    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
-        self.there().await.cancel_requests(worker).await
+        self.reach().await?.renew(worker, held, lease).await
     }
 
     fn is_shared(&self) -> bool {
         self.is_shared
-    }
-
-    fn hints(&self) -> Option<watch::Receiver<()>> {
-        self.inner.hints()
-    }
-
-    async fn restore(
-        &self,
-        summary: &RunSummary,
-        records: &[EncodedRecord],
-    ) -> Result<Result<(), Refused>, StoreError> {
-        self.there().await.restore(summary, records).await
-    }
-
-    async fn delete(&self, run: &RunId) -> Result<(), StoreError> {
-        self.there().await.delete(run).await
-    }
-
-    async fn prune(&self, ended_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.there().await.prune(ended_before, limit).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

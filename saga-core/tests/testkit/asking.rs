@@ -41,11 +41,16 @@ fn every_failed_point_can_be_looked_at_alone() {
             Kind::Crash => alone.every_crash(),
             Kind::Repeat => alone.every_repeat(),
             Kind::Cancel => alone.every_cancel(),
-            _ => alone.every_failure(),
+            Kind::Failure => alone.every_failure(),
+            other => panic!("{other} has a failed point too: {report}"),
         };
         assert_eq!(alone.failures(), std::slice::from_ref(failed), "{alone}");
         assert_eq!(alone.points(failed.kind), 1, "{alone}");
     }
+    // Whoever asks for everything need not know which kind of point it is.
+    let failed = report.failures().iter().find(|failed| failed.kind == Kind::Cancel).unwrap();
+    let alone = kit(&saga).only(&failed.point).everything();
+    assert_eq!(alone.failures(), std::slice::from_ref(failed), "{alone}");
 }
 
 #[test]
@@ -84,6 +89,30 @@ fn only_some_steps_are_made_to_fail() {
 #[should_panic(expected = "the saga has no step `c`")]
 fn a_step_that_is_not_there_is_a_mistake() {
     let _ = kit(&leaky()).steps(["c"]);
+}
+
+#[test]
+fn what_is_left_out_is_said() {
+    let mut saga = Saga::<Cloud, u32>::builder("long", 1);
+    let input = saga.input();
+    let waits = async |_: Ctx<Cloud>, n: u32| {
+        for _ in 0..10 {
+            crate::world::call().await;
+        }
+        Ok(n)
+    };
+    let waits = saga.step("waits", input, waits).nothing_to_undo();
+    let last = saga.step("last", waits, make).compensate(unmake);
+    let saga = saga.build(last).unwrap();
+    let report = kit(&saga).every_failure();
+    report.assert();
+    assert_eq!(report.left_out_points().collect::<Vec<_>>(), [("waits after the fourth of a call", 6)]);
+    let report = report.and(kit(&saga).every_crash());
+    let later = report.left_out_points().find(|(what, _)| *what == "crashes later in a recovery");
+    assert!(later.is_some_and(|(_, points)| points > 10), "{report}");
+    assert!(report.to_string().contains("\n  left out: 6 waits after the fourth of a call\n"), "{report}");
+    let none = kit(&saga).thorough().every_crash();
+    assert_eq!(none.left_out_points().count(), 0, "{none}");
 }
 
 /// There is nothing to learn from the failures of a run that does not complete even undisturbed.

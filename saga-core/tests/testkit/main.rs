@@ -2,7 +2,9 @@
 
 #![cfg(feature = "testkit")]
 
+mod asked;
 mod asking;
 mod planted;
+mod rested;
 mod sound;
 mod world;

@@ -2,38 +2,10 @@
 
 use std::time::Duration;
 
-use saga_core::testkit::{Effects, FailedPoint, Kind, Kit, Report};
+use saga_core::testkit::{Effects, Kind, Kit};
 use saga_core::{Ctx, Outcome, Probe, Retry, Saga, StepError, Undo};
 
-use crate::world::{Cloud, call, kit, make, unmake};
-
-/// `first` and `last` are right; what is between is not.
-fn around<F>(middle: F) -> Saga<Cloud, u32, u32>
-where
-    F: FnOnce(&mut saga_core::Builder<Cloud, u32>, saga_core::Handle<u32>) -> saga_core::Handle<u32>,
-{
-    let mut saga = Saga::<Cloud, u32>::builder("planted", 1);
-    let input = saga.input();
-    let first = saga.step("first", input, make).compensate(unmake);
-    let middle = middle(&mut saga, first);
-    let last = saga.step("last", middle, make).compensate(unmake);
-    saga.build(last).unwrap()
-}
-
-fn names(report: &Report) -> Vec<&str> {
-    report.failures().iter().map(|failed| failed.point.as_str()).collect()
-}
-
-fn point<'r>(report: &'r Report, name: &str) -> &'r FailedPoint {
-    let found = report.failures().iter().find(|failed| failed.point == name);
-    found.unwrap_or_else(|| panic!("{name:?} is not among the failed points:\n{report}"))
-}
-
-/// What is wrong at a point: one of its lines begins so.
-fn assert_wrong(report: &Report, name: &str, begins: &str) {
-    let point = point(report, name);
-    assert!(point.wrong.iter().any(|wrong| wrong.starts_with(begins)), "{point:?}");
-}
+use crate::world::{Cloud, around, assert_wrong, call, kit, make, names, point, unmake};
 
 #[test]
 fn a_compensation_that_forgets() {
@@ -89,8 +61,11 @@ fn an_undo_that_fails_on_a_half_made_thing() {
         "`middle` failed of itself: could not be undone: there is no",
     );
     assert!(!names(&report).contains(&"`middle` fails after its effect"), "{report}");
-    // A cancellation waits for the action's end, so the thing is whole by then.
-    kit(&saga).every_cancel().assert();
+    // A cancellation waits for the action's end, so the thing is whole by then, unless the process does not live to see it.
+    let report = kit(&saga).every_cancel();
+    let stuck = "`middle` failed of itself: could not be undone: there is no";
+    assert_wrong(&report, "cancel during `middle`, then crash after append 3", stuck);
+    assert!(names(&report).iter().all(|point| point.contains(", then crash after ")), "{report}");
 }
 
 #[test]
@@ -187,7 +162,9 @@ fn a_note_in_memory_instead_of_a_checkpoint() {
         world.0.agree_with(outcome)
     });
     kit.every_failure().assert();
-    kit.every_cancel().assert();
+    let report = kit.every_cancel();
+    assert_wrong(&report, "cancel after `named`, then crash after append 2", "leaked: testkit/named/0/0");
+    assert!(names(&report).iter().all(|point| point.contains(", then crash ")), "{report}");
     let report = kit.every_crash();
     let when = "when `last` fails fatally after its effect";
     assert_wrong(&report, "crash before append 2", "made under two names");
@@ -238,6 +215,7 @@ fn an_action_that_ignores_its_cancellation_for_ever() {
     let patient = kit(&saga).patience(Duration::from_secs(3600));
     let wrong = "not at rest after 3600s of virtual time; still at work: `waits` (call 1)";
     assert_wrong(&patient.every_cancel(), "cancel during `speaks`", wrong);
+    assert_wrong(&patient.every_deadline(), "deadline during `speaks`", wrong);
     assert_wrong(&patient.every_failure(), "`speaks` is rejected", wrong);
 }
 
@@ -315,5 +293,47 @@ fn a_finalizer_that_counts() {
     assert_wrong(&report, "repeat the finalizer", "ended 2 times");
     let when = "when `made` fails fatally after its effect";
     assert_wrong(&report, &format!("crash after the finalizer, {when}"), "ended 2 times");
-    assert_eq!(report.failures().iter().filter(|failed| failed.kind == Kind::Cancel).count(), 0, "{report}");
+    assert_wrong(&report, &format!("the finalizer panics after its effect once, {when}"), "ended 2 times");
+    let calm = [Kind::Cancel, Kind::Deadline];
+    assert!(!report.failures().iter().any(|failed| calm.contains(&failed.kind)), "{report}");
+}
+
+/// It knows in memory that it has spoken: that is enough for as long as the process lives.
+#[test]
+fn a_finalizer_with_a_memory() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[derive(Default)]
+    struct App {
+        effects: Effects,
+        has_spoken: AtomicBool,
+    }
+    struct Outside(Effects);
+    impl saga_core::testkit::World for Outside {
+        type App = App;
+        fn app(&self) -> App {
+            App { effects: self.0.clone(), ..App::default() }
+        }
+    }
+    let mut saga = Saga::<App, u32>::builder("speaks", 1);
+    let input = saga.input();
+    let done = saga.step("done", input, async |_: Ctx<App>, n: u32| Ok(n)).nothing_to_undo();
+    saga.finally(async |ctx: Ctx<App>, _: u32, _: Outcome<saga_core::Payload>| {
+        if !ctx.has_spoken.swap(true, Ordering::Relaxed) {
+            ctx.effects.add("spoken");
+        }
+        Ok(())
+    });
+    let saga = saga.build(done).unwrap();
+    let kit = Kit::new(&saga, || 1, || Outside(Effects::new())).check(|world: &Outside, _: &Outcome<u32>| {
+        assert_eq!(world.0.made("spoken"), 1);
+    });
+    kit.every_failure().assert();
+    kit.every_repeat().assert();
+    let report = kit.every_crash();
+    let fails = "the finalizer fails fatally after its effect once";
+    let rolled_back = "when `done` fails fatally after its effect";
+    for when in [rolled_back.to_owned(), format!("when {fails}"), format!("{rolled_back} and {fails}")] {
+        assert_wrong(&report, &format!("crash after the finalizer, {when}"), "assertion `left == right` failed");
+    }
 }

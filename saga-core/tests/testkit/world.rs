@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use saga_core::testkit::{Effects, Kit, World};
-use saga_core::{Ctx, Saga, StepError, Undo};
+use saga_core::testkit::{Effects, FailedPoint, Kit, Report, World};
+use saga_core::{Builder, Ctx, Handle, Saga, StepError, Undo};
 
 #[derive(Clone, Default)]
 pub(crate) struct Cloud {
@@ -25,6 +25,11 @@ impl World for Cloud {
 impl Cloud {
     pub(crate) fn say(&self, what: impl Into<String>) -> bool {
         self.said.lock().unwrap().insert(what.into())
+    }
+
+    /// What the run acts on is gone.
+    pub(crate) fn lose(&self) {
+        self.say("gone");
     }
 
     pub(crate) fn has_said(&self, what: &str) -> bool {
@@ -56,4 +61,32 @@ pub(crate) async fn unmake<In, Out>(ctx: Ctx<Cloud>, _: Undo<In, Out>) -> Result
 /// A kit that asks whether the world is as the outcome says.
 pub(crate) fn kit(saga: &Saga<Cloud, u32, u32>) -> Kit<Cloud, u32, u32> {
     Kit::new(saga, || 3, Cloud::default).check(|cloud: &Cloud, outcome| cloud.effects.agree_with(outcome))
+}
+
+/// `first` and `last` are right; what is between is not.
+pub(crate) fn around<F>(middle: F) -> Saga<Cloud, u32, u32>
+where
+    F: FnOnce(&mut Builder<Cloud, u32>, Handle<u32>) -> Handle<u32>,
+{
+    let mut saga = Saga::<Cloud, u32>::builder("planted", 1);
+    let input = saga.input();
+    let first = saga.step("first", input, make).compensate(unmake);
+    let middle = middle(&mut saga, first);
+    let last = saga.step("last", middle, make).compensate(unmake);
+    saga.build(last).unwrap()
+}
+
+pub(crate) fn names(report: &Report) -> Vec<&str> {
+    report.failures().iter().map(|failed| failed.point.as_str()).collect()
+}
+
+pub(crate) fn point<'r>(report: &'r Report, name: &str) -> &'r FailedPoint {
+    let found = report.failures().iter().find(|failed| failed.point == name);
+    found.unwrap_or_else(|| panic!("{name:?} is not among the failed points:\n{report}"))
+}
+
+/// What is wrong at a point: one of its lines begins so.
+pub(crate) fn assert_wrong(report: &Report, name: &str, begins: &str) {
+    let point = point(report, name);
+    assert!(point.wrong.iter().any(|wrong| wrong.starts_with(begins)), "{point:?}");
 }

@@ -8,8 +8,8 @@ use super::{at, moments, scenario};
 use crate::testkit::World;
 use crate::testkit::kit::Kit;
 use crate::testkit::report::{Kind, Report};
-use crate::testkit::script::{Act, At, Failing, Moment, Script};
-use crate::testkit::stage::Log;
+use crate::testkit::script::{Act, Asked, At, Failing, Moment, Often, Script, Way, What};
+use crate::testkit::stage::{Call, Log};
 
 /// How many appends, and how many calls, of the process that takes the run up are looked at for another crash. What comes
 /// later is as after one crash.
@@ -24,9 +24,22 @@ where
     let mut runner = Runner::new(kit);
     let Some(undisturbed) = runner.undisturbed() else { return runner.report() };
     crash_in(&mut runner, &undisturbed, &[], (0, 0));
-    for scenario in scenario::all(&mut runner, &undisturbed) {
+    let scenarios = scenario::all(&mut runner, &undisturbed);
+    for scenario in &scenarios {
         runner.appends.clone_from(&scenario.log.appends);
         crash_in(&mut runner, &scenario.log, &scenario.when, scenario.turns_at());
+    }
+    // A finalizer that fails is tried again, by whoever is there then.
+    let undos = scenario::undos(&mut runner, &undisturbed, &scenarios);
+    for mut when in std::iter::once(Vec::new()).chain(scenario::ends(&scenarios, &undos)) {
+        if !runner.plan().is_finalized() {
+            break;
+        }
+        when.push(Failing::new(What::Finalizer, Way::Fatal, Moment::After, Often::Once));
+        let Some(seen) = runner.see(Kind::Crash, Script::when(Act::Nothing, &when)) else { continue };
+        let Some(at) = seen.log.calls.iter().position(|call| call.what == What::Finalizer) else { continue };
+        runner.appends.clone_from(&seen.log.appends);
+        crash_in(&mut runner, &seen.log, &when, (at, seen.log.calls[at].appends_before));
     }
     runner.report()
 }
@@ -42,18 +55,21 @@ where
     let (calls, appends) = after;
     let appends = run.appends.iter().filter(|append| append.nth > appends).count();
     let appends = run.appends.len() - appends;
-    let crash = |points: Vec<At>| Script::when(Act::Crash(points), when);
+    let crash = |points: Vec<At>| Script::crash(points, when);
     let once = points_of(run, 0, (calls, appends), usize::MAX).into_iter().map(|first| crash(vec![first]));
     // If one crash is too much, two tell nothing new.
     let well = runner.look(Kind::Crash, once);
     let thorough = runner.kit.thorough;
     let twice = well.iter().flat_map(|(script, seen)| {
-        let first = &script.crashes()[0];
+        let first = &script.crashes[0];
         let second =
             if thorough || !is_told_by_appends(first) { points_of(&seen.log, 1, (0, 0), most) } else { Vec::new() };
         second.into_iter().map(move |second| crash(vec![first.clone(), second]))
     });
-    runner.look(Kind::Crash, twice.collect::<Vec<_>>());
+    let twice: Vec<_> = twice.collect();
+    let all = well.iter().map(|(_, seen)| points_of(&seen.log, 1, (0, 0), usize::MAX).len()).sum::<usize>();
+    runner.left_out("crashes later in a recovery", all - twice.len());
+    runner.look(Kind::Crash, twice);
 }
 
 /// What is left of a process that died before or after a call is what is left of one that died after the append before
@@ -64,7 +80,10 @@ fn is_told_by_appends(at: &At) -> bool {
 
 /// The points of one process, but for so many of its first calls and appends, and at most so many of each.
 fn points_of(run: &Log, life: usize, (calls, appends): (usize, usize), most: usize) -> Vec<At> {
-    let calls = run.calls.iter().filter(|call| call.life == life).skip(calls).take(most);
+    // A guard that is asked in a wait is looked at with the wait.
+    let is_of_wait = |call: &&Call| call.what == What::Guard(Asked::InAWait);
+    let calls = run.calls.iter().filter(|call| call.life == life).skip(calls);
+    let calls = calls.filter(|call| !is_of_wait(call)).take(most);
     let appends = run.appends.iter().filter(|append| append.life == life).skip(appends).take(most);
     let at_calls = calls.flat_map(|call| moments(call).map(|moment| at(call, moment)));
     let at_appends = appends.flat_map(|append| [false, true].map(|durable| At::Append { nth: append.nth, durable }));

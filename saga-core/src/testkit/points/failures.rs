@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::runner::Runner;
-use super::{MOST_WAITS, scenario};
+use super::scenario;
 use crate::id::StepIndex;
 use crate::plan::{Plan, Recovery};
 use crate::policy::Retry;
@@ -15,7 +15,7 @@ use crate::testkit::kit::Kit;
 use crate::testkit::report::{Kind, Report};
 use crate::testkit::rules::is_built_on;
 use crate::testkit::script::{Act, Failing, Moment, Often, Script, Way, What};
-use crate::testkit::stage::Call;
+use crate::testkit::stage::{Call, MOST_WAITS};
 
 /// A policy with more attempts than this is taken for one without end.
 const MANY_ATTEMPTS: u32 = 1_000;
@@ -40,21 +40,30 @@ where
                 }
                 None => continue,
             },
-            What::Undo(_) => continue,
+            What::Undo(_) | What::Probe(_) | What::Guard(_) => continue,
             What::Finalizer => of_finalizer(call),
         };
-        scripts.extend(failings.into_iter().map(|failing| Script::new(Act::Fail(vec![failing]))));
+        scripts.extend(failings.into_iter().map(Script::fail));
     }
     scripts.extend(at_once(plan, &acting, kit.at_once).into_iter().map(|failings| Script::new(Act::Fail(failings))));
     runner.look(Kind::Failure, scripts);
     let scenarios = scenario::all(&mut runner, &undisturbed);
-    for (place, scenario) in scenario::undos(&mut runner, &undisturbed, &scenarios) {
+    let undos = scenario::undos(&mut runner, &undisturbed, &scenarios);
+    for (place, scenario) in &undos {
         let step = plan.find(place.step.as_str()).expect("it was found before");
-        let what = What::Undo(place);
+        let what = What::Undo(place.clone());
         let call = scenario.log.calls.iter().find(|call| call.what == what).expect("it is undone in there");
         let failings = of_undo(plan, step, call, kit.limit()).into_iter();
         runner.look(Kind::Failure, failings.map(|failing| Script::when(Act::Fail(vec![failing]), &scenario.when)));
     }
+    for when in scenario::ends(&scenarios, &undos) {
+        let Some(seen) = runner.see(Kind::Failure, Script::when(Act::Nothing, &when)) else { continue };
+        let Some(call) = seen.log.calls.iter().find(|call| call.what == What::Finalizer) else { continue };
+        let failings = of_finalizer(call).into_iter();
+        runner.look(Kind::Failure, failings.map(|failing| Script::when(Act::Fail(vec![failing]), &when)));
+    }
+    let waits = undisturbed.calls.iter().map(|call| call.waits.saturating_sub(MOST_WAITS) as usize);
+    runner.left_out("waits after the fourth of a call", waits.sum());
     runner.report()
 }
 
@@ -71,7 +80,7 @@ fn ways(call: &Call) -> Vec<(Way, Moment)> {
 }
 
 /// Whether another attempt follows a first one that took so long.
-fn tries_again(policy: &Retry, way: Way, limit: Option<Duration>) -> bool {
+pub(super) fn tries_again(policy: &Retry, way: Way, limit: Option<Duration>) -> bool {
     let took = if way == Way::TimedOut { limit.unwrap_or_default() } else { Duration::ZERO };
     is_tried_again(way) && policy.delay_after(1, took, 0.0).is_some()
 }
@@ -86,7 +95,7 @@ fn differs_each_time(moment: Moment, policy: &Retry) -> bool {
 }
 
 /// Whether a policy is spent within so much time, whatever the dice say.
-fn is_spent(policy: &Retry, attempt: Duration, within: Duration) -> bool {
+pub(super) fn is_spent(policy: &Retry, attempt: Duration, within: Duration) -> bool {
     let mut elapsed = Duration::ZERO;
     for failures in 1..=MANY_ATTEMPTS {
         elapsed = elapsed.saturating_add(attempt);
@@ -108,7 +117,7 @@ fn of_action(plan: &Plan, step: StepIndex, call: &Call, patience: Duration) -> V
     let spent = is_spent(&step.retry, attempt, within);
     let mut failings = Vec::new();
     for (way, moment) in ways(call) {
-        let mut fails = |often| failings.push(Failing { what: call.what.clone(), way, moment, often });
+        let mut fails = |often| failings.push(Failing::new(call.what.clone(), way, moment, often));
         if tries_again(&step.retry, way, step.timeout) {
             fails(Often::Once);
         }
@@ -139,7 +148,7 @@ fn of_undo(plan: &Plan, step: StepIndex, call: &Call, patience: Duration) -> Vec
     let spent = is_spent(undo_retry, step.undo_timeout.unwrap_or_default(), patience / 4);
     let mut failings = Vec::new();
     for (way, moment) in ways(call) {
-        let mut fails = |often| failings.push(Failing { what: call.what.clone(), way, moment, often });
+        let mut fails = |often| failings.push(Failing::new(call.what.clone(), way, moment, often));
         if tries_again(undo_retry, way, step.undo_timeout) {
             fails(Often::Once);
         }
@@ -153,7 +162,7 @@ fn of_undo(plan: &Plan, step: StepIndex, call: &Call, patience: Duration) -> Vec
 /// It is tried again until it succeeds.
 fn of_finalizer(call: &Call) -> Vec<Failing> {
     let ways = ways(call).into_iter().filter(|(way, _)| *way != Way::Rejected);
-    ways.map(|(way, moment)| Failing { what: call.what.clone(), way, moment, often: Often::Once }).collect()
+    ways.map(|(way, moment)| Failing::new(call.what.clone(), way, moment, Often::Once)).collect()
 }
 
 /// Two and more, up to so many, of those that may run at the same time.
@@ -172,8 +181,7 @@ fn at_once(plan: &Plan, acting: &[(StepIndex, What)], most: usize) -> Vec<Vec<Fa
         sets = larger;
     }
     let ways = [(Way::Fatal, Moment::After), (Way::Rejected, Moment::Before)];
-    let failing =
-        |at: &usize, (way, moment)| Failing { what: acting[*at].1.clone(), way, moment, often: Often::Forward };
+    let failing = |at: &usize, (way, moment)| Failing::new(acting[*at].1.clone(), way, moment, Often::Forward);
     let all = found.iter().flat_map(|set| ways.map(|way| set.iter().map(|at| failing(at, way)).collect()));
     all.collect()
 }

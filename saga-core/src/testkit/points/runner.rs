@@ -52,6 +52,16 @@ where
         self.report.note(note);
     }
 
+    /// Whether nothing more is looked at.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// What is not looked at, as it is like what is.
+    pub(super) fn left_out(&mut self, what: &'static str, points: usize) {
+        self.report.left_out(what, points);
+    }
+
     /// The run that nothing disturbs, if it does what it should: it completes.
     pub(super) fn undisturbed(&mut self) -> Option<Log> {
         let log = self.see(Kind::Undisturbed, Script::default())?.log;
@@ -69,6 +79,7 @@ where
         if kind != Kind::Undisturbed && self.kit.only.as_ref().is_some_and(|only| only.point != point) {
             return self.wrong(&script, &seen).is_empty().then_some(seen);
         }
+        self.found |= self.kit.only.as_ref().is_some_and(|only| only.point == point);
         self.judge(kind, &script, point, &seen).then_some(seen)
     }
 
@@ -103,9 +114,7 @@ where
     }
 
     fn leads_to_what_is_asked_for(&self, script: &Script) -> bool {
-        let [At::Append { .. } | At::Call { .. }] = script.crashes() else { return false };
-        let first = Script::new(script.act.clone()).to_string();
-        let then = format!("{first}, then crash ");
+        let then = format!("{}, then crash ", script.act_in_words());
         self.kit.only.as_ref().is_some_and(|only| only.point.starts_with(&then))
     }
 
@@ -117,7 +126,7 @@ where
         }
         let outcome = seen.end.as_ref().ok().map(ToString::to_string);
         let about = self.about(script);
-        self.report.failed(FailedPoint { kind, point, wrong, outcome, about });
+        self.report.failed(FailedPoint { kind, point, wrong, outcome, about, is_missing: false });
         if self.report.failures().len() >= MOST_FAILED {
             self.over = true;
             self.note(format!("stopped after {MOST_FAILED} failed points"));
@@ -135,9 +144,10 @@ where
             Err(trouble) => return vec![trouble.clone()],
         };
         let mut wrong: Vec<String> = unreached(script, &seen.log).into_iter().collect();
+        wrong.extend(seen.log.wrong.iter().cloned());
         wrong.extend(seen.log.refused.as_ref().map(|refused| format!("the cancellation was refused: {refused}")));
         if wrong.is_empty() {
-            wrong.extend(rules::judge(&self.forecasts, script, &seen.log.injected, outcome).err());
+            wrong.extend(rules::judge(&self.forecasts, script, &seen.log, outcome).err());
         }
         wrong.extend(seen.verdict.as_ref().err().cloned());
         wrong
@@ -145,19 +155,17 @@ where
 
     /// What the appends that a point speaks of are.
     fn about(&self, script: &Script) -> Vec<String> {
-        let points = match &script.act {
-            Act::Cancel(at) => std::slice::from_ref(at),
-            _ => script.crashes(),
-        };
-        let nth = points.first().and_then(|at| match at {
+        let nth = script.points().next().and_then(|at| match at {
             At::Append { nth, .. } => Some(*nth),
-            At::Call { .. } => None,
+            At::Call { .. } | At::Rest => None,
         });
         let append = nth.and_then(|nth| self.appends.iter().find(|append| append.nth == nth));
-        append
-            .map(|append| format!("append {}: {}", append.nth, told(self.plan(), &append.events)))
-            .into_iter()
-            .collect()
+        let append = append.map(|append| format!("append {}: {}", append.nth, told(self.plan(), &append.events)));
+        let deadline = match &script.act {
+            Act::Deadline { after, .. } => Some(format!("the deadline: {after:?} after the start")),
+            _ => None,
+        };
+        append.into_iter().chain(deadline).collect()
     }
 
     pub(super) fn report(mut self) -> Report {
@@ -168,7 +176,8 @@ where
             } else {
                 let kind = Kind::Undisturbed;
                 let point = only.point.clone();
-                self.report.failed(FailedPoint { kind, point, wrong: vec![what], outcome: None, about: Vec::new() });
+                let (wrong, about) = (vec![what], Vec::new());
+                self.report.failed(FailedPoint { kind, point, wrong, outcome: None, about, is_missing: true });
             }
         }
         self.report
@@ -184,9 +193,12 @@ fn unreached(script: &Script, log: &Log) -> Option<String> {
     let missed = missed.or_else(|| when.iter().find(|(_, times)| **times == 0));
     let what = match &script.act {
         _ if missed.is_some() => missed?.0.to_string(),
-        Act::Crash(points) if log.crashes < points.len() => format!("crash {}", points[log.crashes]),
+        _ if log.crashes < script.crashes.len() => format!("crash {}", script.crashes[log.crashes]),
         Act::Cancel(at) if !log.cancelled => format!("cancel {at}"),
+        Act::Vanish(at) if !log.vanished => format!("subject gone {at}"),
+        Act::Deadline { at, after } if log.lasted < *after => format!("deadline {at}"),
         Act::Repeat(what) if !log.repeated => format!("repeat {what}"),
+        Act::Operate { .. } if !log.operated => script.act_in_words(),
         _ => return None,
     };
     Some(format!("the run never came to: {what} (does it act differently each time: random order, real time?)"))
