@@ -142,7 +142,7 @@ pub(crate) fn open_and_look(
             tally.count("opened", 1);
             tally.count("runs that were whole", verdict.whole);
             tally.count("runs named as hurt", hurt.len());
-            tally.count("runs gone, in a store that says that records are lost", verdict.gone);
+            tally.count("runs gone (or back), in a store that says that frames are lost", verdict.gone);
         } else {
             break;
         }

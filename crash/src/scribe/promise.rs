@@ -31,7 +31,7 @@ pub(crate) struct Verdict {
     pub(crate) violations: Vec<String>,
     /// Runs that the store names as hurt.
     pub(crate) named: BTreeSet<RunId>,
-    /// Runs that are gone, where the store says that something is, but not what.
+    /// Runs that are gone, or back though they were deleted, where the store says that something is lost, but not what.
     pub(crate) gone: usize,
     /// Runs that are all there.
     pub(crate) whole: usize,
@@ -84,7 +84,8 @@ impl Promise {
             match look(store, run, known).await {
                 Look::Whole => verdict.whole += 1,
                 Look::Named => drop(verdict.named.insert(run.clone())),
-                Look::Gone if losing => verdict.gone += 1,
+                Look::Gone | Look::Back if losing => verdict.gone += 1,
+                Look::Back => verdict.violations.push(format!("{run}: it was deleted, and is there")),
                 Look::Gone => verdict.violations.push(format!("{run} is lost, {} records of it were told", known.seq)),
                 // What the store says of it comes first.
                 Look::Wrong(_) if named.contains(run) => drop(verdict.named.insert(run.clone())),
@@ -102,6 +103,8 @@ enum Look {
     Named,
     /// The store does not know it.
     Gone,
+    /// It was deleted, and is there.
+    Back,
     /// It is not as it should be.
     Wrong(String),
 }
@@ -127,7 +130,7 @@ async fn look(store: &SledStore, run: &RunId, known: Known) -> Look {
         return Look::Named;
     }
     if known.deleted {
-        return Look::Wrong("it was deleted, and is there".to_owned());
+        return Look::Back;
     }
     // One more may be there, that nobody was told of.
     if seq < known.seq || seq > known.seq + 1 {
