@@ -29,6 +29,8 @@ pub(crate) struct Done {
     pub(crate) kills: AtomicUsize,
     /// Of these: within moments of the start of the process, so mostly while it was recovering.
     pub(crate) kills_of_newborns: AtomicUsize,
+    /// Of the kills, those that processes did by themselves, at a chosen moment.
+    pub(crate) suicides: AtomicUsize,
     pub(crate) farewells: AtomicUsize,
     pub(crate) restarts: AtomicUsize,
     pub(crate) stops: AtomicUsize,

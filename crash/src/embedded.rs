@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use saga_core::store::SledStore;
 use saga_core::{Coordinator, RunId, Shutdown, WorkerId};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -17,6 +16,7 @@ use crate::customer::Desk;
 use crate::evidence::acks_of;
 use crate::load::{Sagas, jobs};
 use crate::log;
+use crate::mortal::{Moment, Mortal, Phase, Phases, phases_of};
 use crate::sled::store_of;
 use crate::world::{Sabotage, World};
 
@@ -38,6 +38,8 @@ pub(crate) struct EmbeddedArgs {
     /// How many runs are under way at once, at most.
     #[arg(long)]
     at_once: usize,
+    #[command(flatten)]
+    moment: Moment,
     /// What it does wrong on purpose.
     #[arg(long)]
     sabotage: Option<Sabotage>,
@@ -48,10 +50,15 @@ pub(crate) struct EmbeddedArgs {
 pub(crate) async fn work(args: &EmbeddedArgs) -> Result<(), Fail> {
     let due = orders();
     let sagas = Sagas::build()?;
-    let store = SledStore::open(store_of(&args.folder))?;
+    let phases = Phases::open(&phases_of(&args.folder))?;
+    let phase = |phase| phases.add(&(args.name.clone(), phase));
+    phase(Phase::Opening)?;
+    let store = Mortal::open(&store_of(&args.folder), args.moment)?;
+    phase(Phase::Recovering)?;
     let coordinator = Coordinator::builder(store, World::open(&args.folder, &args.name, args.sabotage)?);
     let coordinator = coordinator.worker(WorkerId::new(&args.name)?);
     let coordinator = sagas.register_with_worker(coordinator).start().await?;
+    phase(Phase::Driving)?;
     let ended = ended(args)?;
     let desk = Arc::new(Desk {
         client: coordinator.client().clone(),

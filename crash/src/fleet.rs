@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,11 +28,13 @@ pub(crate) struct FleetPlan {
 struct Worker {
     process: Child,
     generation: u32,
+    /// Whether it was told to kill itself.
+    mortal: bool,
 }
 
 impl Fleet {
     pub(crate) fn start(plan: FleetPlan, workers: usize) -> io::Result<Self> {
-        let places: io::Result<_> = (0..workers).map(|place| Ok(Mutex::new(plan.spawn(place, 0)?))).collect();
+        let places: io::Result<_> = (0..workers).map(|place| Ok(Mutex::new(plan.spawn(place, 0, &[])?))).collect();
         Ok(Self { places: places?, plan })
     }
 
@@ -41,14 +44,36 @@ impl Fleet {
 
     /// Kills the worker at a place, and starts the next one there. Says so if it was dead already, which it should not be.
     pub(crate) fn kill(&self, place: usize) -> io::Result<Result<(), String>> {
-        let mut worker = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
+        let worker = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(worker, place, &[])
+    }
+
+    /// As [`kill`](Self::kill); the next one is given these arguments, which tell it when to kill itself.
+    pub(crate) fn kill_and_send(&self, place: usize, mortal: &[String]) -> io::Result<Result<(), String>> {
+        let worker = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(worker, place, mortal)
+    }
+
+    fn replace(
+        &self,
+        mut worker: MutexGuard<'_, Worker>,
+        place: usize,
+        mortal: &[String],
+    ) -> io::Result<Result<(), String>> {
         let before = worker.process.try_wait()?;
         worker.process.kill()?;
         worker.process.wait()?;
-        let generation = worker.generation + 1;
-        let ended = before.map(|status| format!("worker {place}.{} ended by itself: {status}", worker.generation));
-        *worker = self.plan.spawn(place, generation)?;
+        let expected = |status: &ExitStatus| worker.mortal && status.signal() == Some(Signal::KILL.as_raw());
+        let ended = before.filter(|status| !expected(status));
+        let ended = ended.map(|status| format!("worker {place}.{} ended by itself: {status}", worker.generation));
+        *worker = self.plan.spawn(place, worker.generation + 1, mortal)?;
         Ok(ended.map_or(Ok(()), Err))
+    }
+
+    /// Whether the worker at a place has killed itself by now.
+    pub(crate) fn is_dead(&self, place: usize) -> io::Result<bool> {
+        let mut worker = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(worker.process.try_wait()?.is_some())
     }
 
     /// Puts the worker at a place to sleep, if it is alive; [`wake`](Self::wake) with what this answers.
@@ -79,7 +104,7 @@ impl Fleet {
     pub(crate) fn retire(&self, place: usize, patience: Duration) -> io::Result<Option<String>> {
         let mut worker = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
         let wrong = worker.finish(place, Instant::now() + patience)?;
-        *worker = self.plan.spawn(place, worker.generation + 1)?;
+        *worker = self.plan.spawn(place, worker.generation + 1, &[])?;
         Ok(wrong)
     }
 
@@ -114,16 +139,17 @@ impl Worker {
 }
 
 impl FleetPlan {
-    fn spawn(&self, place: usize, generation: u32) -> io::Result<Worker> {
+    fn spawn(&self, place: usize, generation: u32, mortal: &[String]) -> io::Result<Worker> {
         let log = OpenOptions::new().append(true).create(true).open(self.logs.join(format!("worker-{place}.log")))?;
         let process = Command::new(std::env::current_exe()?)
             .args(&self.arguments)
+            .args(mortal)
             .args(["--name", &format!("{place}.{generation}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;
-        Ok(Worker { process, generation })
+        Ok(Worker { process, generation, mortal: !mortal.is_empty() })
     }
 }
 

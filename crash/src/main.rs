@@ -5,15 +5,22 @@ mod acks;
 mod chaos;
 mod check;
 mod customer;
+mod damage;
 mod embedded;
 mod evidence;
 mod fleet;
 mod ledger;
 mod load;
 mod log;
+mod mortal;
 mod postgres;
+mod power;
 mod report;
+mod scribe;
 mod sled;
+mod strace;
+mod tally;
+mod trials;
 mod worker;
 mod world;
 
@@ -22,8 +29,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::damage::DamageArgs;
 use crate::embedded::EmbeddedArgs;
 use crate::postgres::PostgresArgs;
+use crate::power::PowerArgs;
+use crate::scribe::ScribeArgs;
 use crate::sled::SledArgs;
 use crate::worker::WorkerArgs;
 use crate::world::Sabotage;
@@ -49,12 +59,19 @@ enum Command {
     Postgres(PostgresArgs),
     /// Kills a process that keeps its runs in a store of its own (sled), again and again.
     Sled(SledArgs),
+    /// Hurts a store: cuts its file, flips bytes, fills its disk, makes its syncs fail.
+    Damage(DamageArgs),
+    /// Takes the power from a store: rebuilds its files, as of many moments, from what was synced.
+    Power(PowerArgs),
     /// Drives runs until the standard input ends.
     #[command(hide = true)]
     Worker(WorkerArgs),
     /// Starts runs as the standard input says, and drives them.
     #[command(hide = true)]
     Embedded(EmbeddedArgs),
+    /// Writes to a store, and notes what that promises.
+    #[command(hide = true)]
+    Scribe(ScribeArgs),
 }
 
 /// What every trial is asked.
@@ -93,6 +110,9 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Command::Worker(args) => runtime.block_on(worker::work(&args)).map(|()| ExitCode::SUCCESS),
         Command::Embedded(args) => runtime.block_on(embedded::work(&args)).map(|()| ExitCode::SUCCESS),
+        Command::Scribe(args) => runtime.block_on(scribe::work(&args)).map(|()| ExitCode::SUCCESS),
+        Command::Damage(args) => damage::trial(&args),
+        Command::Power(args) => power::trial(&args),
         Command::Postgres(args) => hold(&args.common, |folder| runtime.block_on(postgres::trial(&args, folder))),
         Command::Sled(args) => hold(&args.common, |folder| runtime.block_on(sled::trial(&args, folder))),
     };

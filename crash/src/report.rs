@@ -29,11 +29,17 @@ impl Figures {
             ("seconds", format!("{:.1}", took.as_secs_f64())),
             ("workers killed", count(&done.kills)),
             ("of these shortly after their start", count(&done.kills_of_newborns)),
+            ("of these by themselves, at a chosen moment", count(&done.suicides)),
             ("workers told to end", count(&done.farewells)),
             ("workers put to sleep", count(&done.stops)),
             ("restarts of the database", count(&done.restarts)),
         ];
         Self { rows }
+    }
+
+    /// Adds what only this kind of trial counts.
+    pub(crate) fn extend(&mut self, rows: impl IntoIterator<Item = (&'static str, usize)>) {
+        self.rows.extend(rows.into_iter().map(|(what, count)| (what, count.to_string())));
     }
 }
 
@@ -154,7 +160,7 @@ fn outcomes(evidence: &Evidence) -> Table {
     table
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY).set_header(header);
     table

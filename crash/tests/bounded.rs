@@ -1,22 +1,10 @@
 //! The trial in small, and the proof that it can fail: with a fault built in, the checks find it.
 
-use std::process::{Command, Output};
+mod program;
 
-/// Holds a trial. What is killed and when differs from time to time; what is to hold does not.
-fn trial(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_saga-crash")).args(arguments).output().expect("the program can be started")
-}
+use std::process::Command;
 
-fn told(output: &Output) -> String {
-    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// How often a line of the report was counted.
-fn count(text: &str, line: &str) -> u64 {
-    let found = text.lines().find_map(|row| row.split_once(line)).map(|(_, count)| count);
-    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
-    found.map(digits).and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count of `{line}` in\n{text}"))
-}
+use program::{count, told, trial};
 
 #[test]
 fn sagas_recover_whatever_is_killed() {
@@ -35,6 +23,10 @@ fn sagas_recover_however_often_their_process_is_killed() {
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert_eq!(count(&text, "workers killed"), 40, "{text}");
     assert!(count(&text, "takeovers of runs") > 0, "nothing was hit:\n{text}");
+    assert!(count(&text, "of these by themselves, at a chosen moment") > 0, "{text}");
+    let phases =
+        ["before they came to the store", "while they opened", "while they took up runs", "while they drove runs"];
+    assert_eq!(phases.iter().map(|phase| count(&text, phase)).sum::<u64>(), 40, "{text}");
 }
 
 const POSTGRES: &[&str] = &["postgres", "--restarts", "0", "--lease-ms", "500"];

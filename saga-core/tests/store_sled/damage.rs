@@ -169,6 +169,8 @@ async fn a_commit_that_was_not_finished_is_dropped() {
     let directory = TempDir::new().unwrap();
     fill(directory.path()).await;
     let store = SledStore::open(directory.path()).unwrap();
+    // What says how far the store was acknowledged is as it was before this commit, which will not be whole.
+    let mark = std::fs::read(directory.path().join("acknowledged")).unwrap();
     let large = append(&id("a"), 3, 20_000, RunStatus::Completed);
     taken(&store, &[large.clone(), append(&id("b"), 3, 50, RunStatus::Completed)]).await;
     store.close().await.unwrap();
@@ -176,6 +178,7 @@ async fn a_commit_that_was_not_finished_is_dropped() {
         let (newest, _) = frames.last().unwrap().unwrap();
         frames.remove(newest).unwrap();
     });
+    std::fs::write(directory.path().join("acknowledged"), mark).unwrap();
     let store = SledStore::open(directory.path()).unwrap();
     assert_eq!(store.damage().unwrap(), []);
     for run in [id("a"), id("b")] {
@@ -199,4 +202,103 @@ async fn an_entry_that_was_lost_is_written_anew() {
     store.close().await.unwrap();
     let store = SledStore::open(directory.path()).unwrap();
     assert_eq!(store.get(&id("c")).await.unwrap(), None, "a deleted run stays deleted");
+}
+
+/// The frame that says that a run was deleted may be the one that is lost: the run must not come back.
+#[tokio::test]
+async fn a_run_whose_deletion_is_lost_is_named_and_does_not_come_back() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    let store = SledStore::open(directory.path()).unwrap();
+    store.delete(&id("c")).await.unwrap();
+    taken(&store, &[append(&id("d"), 1, 50, RunStatus::Running)]).await;
+    store.close().await.unwrap();
+    flip(directory.path(), 7, 20);
+    for _ in 0..2 {
+        let store = SledStore::open(directory.path()).unwrap();
+        assert_eq!(runs(&store.damage().unwrap()), [id("c")]);
+        assert!(matches!(store.get(&id("c")).await, Err(StoreError::Corrupt { .. })));
+        assert_journal(&store, &id("a"), 3, 50).await;
+        assert_journal(&store, &id("d"), 2, 50).await;
+    }
+    let store = SledStore::open(directory.path()).unwrap();
+    store.discard(&id("c")).await.unwrap();
+    assert_eq!(store.get(&id("c")).await.unwrap(), None);
+}
+
+fn cut(file: &Path, bytes: u64) {
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length - bytes).unwrap();
+}
+
+/// sled takes what makes no sense for the end of its log. What was acknowledged behind it would be gone without a word.
+#[tokio::test]
+async fn acknowledged_records_that_are_cut_off_are_missed() {
+    let directory = TempDir::new().unwrap();
+    {
+        let store = SledStore::open(directory.path()).unwrap();
+        let go = RunStatus::Running;
+        taken(&store, &[append(&id("a"), 0, 50, go), append(&id("b"), 0, 50, go)]).await;
+        taken(&store, &[append(&id("a"), 1, 50, go)]).await;
+        taken(&store, &[append(&id("b"), 1, 50, go)]).await;
+        store.close().await.unwrap();
+    }
+    cut(&directory.path().join("db"), 20);
+    for _ in 0..2 {
+        let store = SledStore::open(directory.path()).unwrap();
+        let damage = store.damage().unwrap();
+        assert!(damage.iter().any(|damage| damage.frame == Some(2) && damage.run.is_none()), "{damage:?}");
+        assert_eq!(runs(&damage), [id("b")]);
+        assert_parked(&store, &id("b"), 2).await;
+        assert_journal(&store, &id("a"), 2, 50).await;
+    }
+    let store = SledStore::open(directory.path()).unwrap();
+    taken(&store, &[append(&id("c"), 0, 50, RunStatus::Running)]).await;
+    store.discard(&id("b")).await.unwrap();
+    store.close().await.unwrap();
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(runs(&store.damage().unwrap()), [], "that a frame is lost is still told, but nobody is parked for it");
+    assert_journal(&store, &id("a"), 2, 50).await;
+    assert_journal(&store, &id("c"), 1, 50).await;
+}
+
+#[tokio::test]
+async fn a_damaged_mark_is_told_and_made_anew() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    cut(&directory.path().join("acknowledged"), 3);
+    let store = SledStore::open(directory.path()).unwrap();
+    let damage = store.damage().unwrap();
+    assert!(damage.len() == 1 && damage[0].run.is_none() && damage[0].what.contains("mark"), "{damage:?}");
+    assert_journal(&store, &id("a"), 3, 50).await;
+    store.close().await.unwrap();
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.damage().unwrap(), []);
+}
+
+/// sled refuses to open with a snapshot whose checksum is wrong, and needs none.
+#[tokio::test]
+async fn a_damaged_snapshot_is_set_aside() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    drop(SledStore::open(directory.path()).unwrap());
+    let name = |file: std::fs::DirEntry| file.file_name().into_string().unwrap();
+    let files = || std::fs::read_dir(directory.path()).unwrap().map(|file| name(file.unwrap()));
+    let snapshot = files().find(|name| name.starts_with("snap.")).expect("sled writes one when it is opened");
+    cut(&directory.path().join(&snapshot), 3);
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.damage().unwrap(), []);
+    assert_journal(&store, &id("a"), 3, 50).await;
+    assert_journal(&store, &id("c"), 2, 50).await;
+    assert!(files().any(|name| name == format!("damaged.{snapshot}")));
+}
+
+#[tokio::test]
+async fn a_store_that_is_refused_says_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    cut(&directory.path().join("conf"), 10);
+    let error = SledStore::open(directory.path()).unwrap_err();
+    assert!(matches!(&error, StoreError::Corrupt { what } if what.contains("from a copy")), "{error}");
 }

@@ -22,6 +22,8 @@ const UNSYNCED_DELETES: usize = 64;
 /// What only the one who writes may touch.
 pub(super) struct Writer {
     pub(super) log: FrameLog,
+    /// The number of the frame after the last that belongs to a whole group.
+    pub(super) whole: u64,
     /// Bytes given to sled since the last sync.
     pub(super) unsynced: usize,
     /// Frames that are of no use any more, once what was written meanwhile is synced.
@@ -59,6 +61,8 @@ impl Core {
 
     pub(super) fn sync(&self, writer: &mut Writer) -> Result<(), StoreError> {
         self.disk.sync().map_err(|reason| self.poison(reason))?;
+        let noted = self.disk.mark.write(writer.whole);
+        noted.map_err(|error| self.poison(format!("it could not be noted what is durable: {error}")))?;
         writer.unsynced = 0;
         writer.removable.append(&mut writer.spent);
         Ok(())
@@ -95,6 +99,7 @@ impl Core {
             self.insert(writer, &self.disk.rolls, &key, frame.roll)?;
             self.insert(writer, &self.disk.frames, &key, frame.bytes)?;
         }
+        writer.whole = writer.log.next();
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::store::StoreError;
 use crate::store::sled::lock::Lock;
-use crate::store::sled::{SledOptions, damaged};
+use crate::store::sled::mark::Mark;
+use crate::store::sled::{SledOptions, refused};
 
 /// The format of the store as a whole.
 const FORMAT: u32 = 1;
@@ -37,6 +38,8 @@ pub(super) struct Disk {
     /// Our own handle on sled's file. The kernel reports a failed write-back once to each open file, and sled's thread
     /// that syncs twice a second only logs what it is told: with a handle of our own, we are told too.
     data: File,
+    /// How far the store was acknowledged.
+    pub(super) mark: Mark,
     path: PathBuf,
     min_free: u64,
     _lock: Lock,
@@ -47,9 +50,11 @@ impl Disk {
         std::fs::create_dir_all(path).map_err(|error| StoreError::io("the directory cannot be made", error))?;
         let lock = Lock::take(path)?;
         remove_leftovers(path).map_err(|error| StoreError::io("leftovers of a crash cannot be removed", error))?;
+        let mark = Mark::open(path).map_err(|error| StoreError::io("the mark cannot be opened", error))?;
         let db = open_sled(path, options)?;
         check_format(&db)?;
-        let tree = |name: &str| db.open_tree(name).map_err(|error| damaged("a tree cannot be opened", &error));
+        let tree =
+            |name: &str| db.open_tree(name).map_err(|error| refused(format!("a tree cannot be opened: {error}")));
         let (frames, rolls) = (tree("frames")?, tree("rolls")?);
         let (ended, by_end) = (tree("ended")?, tree("by_end")?);
         let data = OpenOptions::new()
@@ -58,7 +63,7 @@ impl Disk {
             .open(path.join("db"))
             .map_err(|error| StoreError::io("sled's file cannot be opened", error))?;
         let min_free = options.min_free_bytes;
-        let disk = Self { frames, rolls, ended, by_end, db, data, path: path.to_owned(), min_free, _lock: lock };
+        let disk = Self { frames, rolls, ended, by_end, db, data, mark, path: path.to_owned(), min_free, _lock: lock };
         disk.sync().map_err(|reason| StoreError::Poisoned { reason })?;
         sync_directory(path).map_err(|error| StoreError::io("the directory cannot be synced", error))?;
         Ok(disk)
@@ -100,6 +105,10 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
         let name = name.to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             std::fs::remove_file(file.path())?;
+        } else if name.starts_with("snap.") && !is_whole_snapshot(&std::fs::read(file.path())?) {
+            // It saves sled from reading all of its log, and holds nothing that is not in there.
+            tracing::warn!(file = %file.path().display(), "a snapshot is damaged, and is set aside");
+            std::fs::rename(file.path(), path.join(format!("damaged.{name}")))?;
         }
     }
     // sled writes its settings before it makes its data file, so if that is not there or empty, then nothing was ever
@@ -111,6 +120,13 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Whether a snapshot is as sled has written it: what it holds, the length of that (8 bytes), and its CRC-32.
+fn is_whole_snapshot(bytes: &[u8]) -> bool {
+    let Some((bytes, checksum)) = bytes.split_last_chunk::<4>() else { return false };
+    let Some((bytes, _length)) = bytes.split_last_chunk::<8>() else { return false };
+    !bytes.is_empty() && crc32fast::hash(bytes).to_le_bytes() == *checksum
 }
 
 fn open_sled(path: &Path, options: &SledOptions) -> Result<sled::Db, StoreError> {
@@ -126,13 +142,13 @@ fn open_sled(path: &Path, options: &SledOptions) -> Result<sled::Db, StoreError>
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(sled::Error::Io(error)) => return Err(StoreError::io("sled cannot open its files", error)),
-            Err(error) => return Err(damaged("sled cannot open its files", &error)),
+            Err(error) => return Err(refused(format!("sled cannot make sense of its files: {error}"))),
         }
     }
 }
 
 fn check_format(db: &sled::Db) -> Result<(), StoreError> {
-    let unreadable = |error: sled::Error| damaged("the format cannot be read", &error);
+    let unreadable = |error: sled::Error| refused(format!("the format cannot be read: {error}"));
     match db.get(FORMAT_KEY).map_err(unreadable)? {
         Some(found) => {
             let found = found.as_ref().try_into().map_or(0, u32::from_le_bytes);

@@ -72,6 +72,16 @@ impl FrameLog {
         self.bytes += u64::from(bytes);
     }
 
+    /// Passes over numbers that were given out and are lost, up to `next`.
+    pub(super) fn pass(&mut self, next: u64) {
+        if self.frames.is_empty() {
+            self.first = self.first.max(next);
+        }
+        while self.next() < next {
+            self.frames.push_back(Use::default());
+        }
+    }
+
     fn get_mut(&mut self, number: u64) -> Option<&mut Use> {
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.frames.get_mut(at)

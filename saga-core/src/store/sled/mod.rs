@@ -18,6 +18,9 @@
 //!   value but a leaf of the tree, which sled writes as a whole now and then: 16 values, and 3 more in a merge. Hence the
 //!   5 KiB. A larger record goes on from one frame to the next.
 //! - *Snapshots.* A half-written `snap.*.generating` would be taken for a snapshot; it is removed before sled is opened.
+//! - *Its end.* It takes bytes that make no sense for the end of its log. The file `acknowledged` says how far that went.
+//! - *Its snapshots' bytes.* One whose checksum is wrong is set aside; sled then reads its whole log.
+//! - *Its nerves.* It panics over some damaged files. Opening answers with an error then.
 //! - *Its lock.* It says nothing about who holds it. The file `lock` does.
 //! - *Transactions.* None is used. A group of frames counts when all are there, and is dropped otherwise.
 //!
@@ -31,6 +34,7 @@
 //! tree "rolls"     u64 number -> for each run with an entry in that frame, or a record that goes on in it: CRC-32 of its id
 //! tree "ended"     id, byte 0, u32 number of the part -> part of the entry of an ended run
 //! tree "by_end"    u64 time of the end, id -> nothing
+//! file "acknowledged"  u64 number of the frame after the last that was acknowledged, CRC-32 of these 8 bytes
 //!
 //! frame
 //!   byte 0         version (1)
@@ -75,10 +79,12 @@ mod frame;
 mod group;
 mod index;
 mod lock;
+mod mark;
 mod read;
 mod recover;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -142,12 +148,17 @@ impl SledOptions {
     ///
     /// - [`StoreError::Locked`] if another process has it open, or another store of this one.
     /// - [`StoreError::NewerFormat`] if a newer release wrote it.
-    /// - [`StoreError::Corrupt`] if sled cannot make sense of its files. Damage that only affects some runs does not keep
-    ///   the store from opening, see [`SledStore::damage`].
+    /// - [`StoreError::Corrupt`] if sled cannot make sense of its files: restore the whole directory from a copy. Damage
+    ///   that only affects some runs does not keep the store from opening, see [`SledStore::damage`].
     /// - [`StoreError::Unavailable`] if a file cannot be used, [`StoreError::Poisoned`] if one cannot be synced.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SledStore, StoreError> {
-        let disk = Disk::open(path.as_ref(), self)?;
-        let core = Core::recover(disk)?;
+        let open = || Disk::open(path.as_ref(), self).and_then(Core::recover);
+        // sled asserts where it could answer. What it had open is dropped with it.
+        let core = std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
+            Err(refused(format!("sled gave up on its files: {said}")))
+        })?;
         Ok(SledStore { shared: Arc::new(RwLock::new(Some(core))), hints: watch::Sender::new(()) })
     }
 }
@@ -228,6 +239,12 @@ impl Core {
             None => Ok(()),
         }
     }
+}
+
+/// The error of a store that cannot be opened at all.
+fn refused(what: impl fmt::Display) -> StoreError {
+    let what = format!("{what}. Restore its whole directory from a copy, or move it away to begin with an empty one");
+    StoreError::Corrupt { what }
 }
 
 fn damaged(what: &str, error: &sled::Error) -> StoreError {
@@ -428,7 +445,8 @@ impl Store for SledStore {
             let core = shared.write().unwrap_or_else(PoisonError::into_inner).take();
             let Some(core) = core else { return Ok(()) };
             let mut writer = core.write()?;
-            core.sync(&mut writer)
+            core.sync(&mut writer)?;
+            core.disk.mark.sync().map_err(|error| StoreError::io("the mark cannot be synced", error))
         });
         closing.await.unwrap_or(Err(StoreError::Closed))
     }

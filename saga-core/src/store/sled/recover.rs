@@ -11,7 +11,8 @@ use crate::store::sled::disk::Disk;
 use crate::store::sled::ended::{self, Ended};
 use crate::store::sled::frame::{Directory, Extent, Kind, Origin, Standing, roll_mark};
 use crate::store::sled::index::{FrameLog, Index, Live};
-use crate::store::sled::{Core, Damage, damaged};
+use crate::store::sled::mark::Found as Marked;
+use crate::store::sled::{Core, Damage, refused};
 
 /// After so many keys in a row that sled cannot read, the rest is taken for lost.
 const PATIENCE: usize = 4096;
@@ -75,12 +76,14 @@ impl Core {
         drop_unfinished(&disk)?;
         scan.newest = disk.frames.last().ok().flatten().map_or(0, |(key, _)| number_of(&key));
         scan.frames(&disk);
+        scan.tail(&disk);
         let mut unfinished = Vec::new();
         scan.ended(&disk, &mut unfinished)?;
-        let index = scan.settle(&disk);
-        let lost_entries = scan.lost_entries();
+        let mut index = scan.settle(&disk);
+        let lost_entries = scan.lost_entries(&disk, &mut index);
         let Scan { log, damage, .. } = scan;
-        let writer = Writer { log, unsynced: 0, spent: Vec::new(), removable: Vec::new() };
+        let whole = log.next();
+        let writer = Writer { log, whole, unsynced: 0, spent: Vec::new(), removable: Vec::new() };
         let core = Self::new(disk, index, writer, damage);
         {
             let mut writer = core.write()?;
@@ -93,6 +96,7 @@ impl Core {
                 core.insert_ended(&mut writer, &entry)?;
             }
             core.sync(&mut writer)?;
+            core.disk.mark.sync().map_err(|error| StoreError::io("the mark cannot be synced", error))?;
             core.clean(&mut writer)?;
         }
         Ok(core)
@@ -103,9 +107,9 @@ fn number_of(key: &[u8]) -> u64 {
     key.try_into().map_or(0, u64::from_be_bytes)
 }
 
-/// Removes the newest group if its last frame is not there: it was never acknowledged.
+/// Removes the newest group if its last frame is not there, unless it is known to have been acknowledged: then it is damaged.
 fn drop_unfinished(disk: &Disk) -> Result<(), StoreError> {
-    let unreadable = |error| damaged("the newest frames cannot be read", &error);
+    let unreadable = |error| refused(format!("the newest frames cannot be read: {error}"));
     let Some((newest, _)) = disk.frames.last().map_err(unreadable)? else { return Ok(()) };
     let newest = number_of(&newest);
     // Any frame of the group that can be read tells how far it should go.
@@ -114,6 +118,9 @@ fn drop_unfinished(disk: &Disk) -> Result<(), StoreError> {
         let Ok(directory) = Directory::read(&frame) else { continue };
         let first = number_of(&key).saturating_sub(u64::from(directory.index));
         let after = first + u64::from(directory.of);
+        if matches!(disk.mark.found(), Marked::Next(next) if after <= next) {
+            return Ok(());
+        }
         // A frame that is not there in the middle of the newest group was not written before the power went. One that is
         // there but cannot be read is another matter.
         let there = disk.frames.range(first.to_be_bytes()..after.to_be_bytes()).count() as u64;
@@ -164,6 +171,30 @@ impl Scan {
                 return;
             }
         }
+    }
+
+    /// Finds out whether there were frames behind the newest.
+    fn tail(&mut self, disk: &Disk) {
+        let (next, doubt) = match disk.mark.found() {
+            Marked::Nothing => return,
+            Marked::Next(next) => (next, None),
+            Marked::Unreadable => {
+                (0, Some("the mark of what was acknowledged is damaged: it is not known whether newer frames are lost"))
+            }
+        };
+        if let Some(what) = doubt {
+            self.damage.push(Damage { frame: None, run: None, what: what.to_owned() });
+        }
+        // With no frame at all it is not known which of those before the mark there still were.
+        let there = self.log.next();
+        let first = if there == 0 { next.saturating_sub(1) } else { there };
+        if first >= next {
+            return;
+        }
+        self.lost.extend(first..next);
+        self.log.pass(next);
+        let what = format!("frames {first} to {}, the newest, are lost, though they were acknowledged", next - 1);
+        self.damage.push(Damage { frame: Some(first), run: None, what });
     }
 
     fn lose(&mut self, number: u64, why: &str) {
@@ -217,7 +248,7 @@ impl Scan {
 
     fn ended(&mut self, disk: &Disk, unfinished: &mut Vec<(RunId, Vec<u8>)>) -> Result<(), StoreError> {
         for entry in disk.ended.iter() {
-            let (key, value) = entry.map_err(|error| damaged("ended runs cannot be read", &error))?;
+            let (key, value) = entry.map_err(|error| refused(format!("ended runs cannot be read: {error}")))?;
             if !ended::is_first(&key) {
                 continue;
             }
@@ -255,10 +286,23 @@ impl Scan {
         Ok(())
     }
 
+    /// The rolls of lost frames, as far as they can be had.
+    fn rolls(&self, disk: &Disk) -> Vec<(u64, Option<sled::IVec>)> {
+        let roll = |number: &u64| (*number, disk.rolls.get(number.to_be_bytes()).ok().flatten());
+        self.lost.iter().map(roll).collect()
+    }
+
     /// The entries of runs that ended, were not deleted, and have none.
-    fn lost_entries(&mut self) -> Vec<Ended> {
+    fn lost_entries(&mut self, disk: &Disk, index: &mut Index) -> Vec<Ended> {
+        let rolls = self.rolls(disk);
         let mut entries = Vec::new();
         for (run, mut found) in std::mem::take(&mut self.just_ended) {
+            if let Some(number) = lost_behind(&rolls, &run, &found) {
+                let what = format!("it has ended, and may have been deleted in frame {number}, which is lost");
+                self.damage.push(Damage { frame: None, run: Some(run.clone()), what: what.clone() });
+                index.damaged.insert(run, what);
+                continue;
+            }
             let whole = found.settle().is_none();
             let (Some(origin), Some(standing)) = (found.origin, found.standing) else { continue };
             let seq = found.extents.last().map_or(0, |extent| extent.end() - 1);
@@ -275,22 +319,15 @@ impl Scan {
 
     fn settle(&mut self, disk: &Disk) -> Index {
         let mut index = Index::default();
-        let rolls: Vec<_> =
-            self.lost.iter().map(|number| (*number, disk.rolls.get(number.to_be_bytes()).ok().flatten())).collect();
+        let rolls = self.rolls(disk);
         for (run, mut found) in std::mem::take(&mut self.runs) {
             let gap = found.settle();
             let what = match (&found.origin, gap) {
                 (None, _) => Some("its start is lost".to_owned()),
                 (_, Some(gap)) => Some(format!("record {gap} is lost")),
-                // What is lost behind a run's newest record leaves no gap. The roll of a lost frame tells whether there
-                // was anything; without it, it must be feared for every run that has nothing newer.
-                (Some(_), None) => rolls.iter().find_map(|(number, roll)| {
-                    let after = found.newest_frame() < Some(*number);
-                    let mark = roll_mark(&run);
-                    let named = roll.as_ref().is_none_or(|roll| roll.chunks_exact(4).any(|other| other == mark));
-                    (after && named)
-                        .then(|| format!("its newest records may have been in frame {number}, which is lost"))
-                }),
+                // What is lost behind a run's newest record leaves no gap.
+                (Some(_), None) => lost_behind(&rolls, &run, &found)
+                    .map(|number| format!("its newest records may have been in frame {number}, which is lost")),
             };
             let what = what.or_else(|| {
                 let lost = |extent: &Extent| {
@@ -315,4 +352,16 @@ impl Scan {
         }
         index
     }
+}
+
+/// A lost frame, newer than all that is known of a run, that may have had something of it. Its roll tells; without that, it
+/// must be feared for every run.
+fn lost_behind(rolls: &[(u64, Option<sled::IVec>)], run: &RunId, found: &Found) -> Option<u64> {
+    let mark = roll_mark(run);
+    let newest = found.newest_frame();
+    let feared = rolls.iter().find(|(number, roll)| {
+        let named = roll.as_ref().is_none_or(|roll| roll.chunks_exact(4).any(|other| other == mark));
+        newest < Some(*number) && named
+    });
+    feared.map(|(number, _)| *number)
 }
