@@ -123,7 +123,14 @@ pub(crate) fn report(evidence: &Evidence, figures: &Figures, findings: &[Finding
         table.add_row([what, &count]);
     }
     let _ = writeln!(text, "{table}\n\n{}\n", outcomes(evidence));
-    let mut table = self::table(&["what must hold", "looked at", "violations"]);
+    text.push_str(&findings_in_words(findings));
+    text
+}
+
+/// What must hold, and what does not.
+pub(crate) fn findings_in_words(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    let mut table = table(&["what must hold", "looked at", "violations"]);
     for finding in findings {
         table.add_row([finding.rule.to_owned(), finding.looked.to_string(), finding.violations.len().to_string()]);
     }
@@ -154,7 +161,7 @@ fn outcomes(evidence: &Evidence) -> Table {
     table
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY).set_header(header);
     table
