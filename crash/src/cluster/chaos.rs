@@ -1,6 +1,7 @@
 //! Who is killed, and when; and the workers, which come again.
 
 use std::fs::OpenOptions;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +33,10 @@ pub(crate) async fn keep_worker(
         let ended = town.processes.run(Role::Worker, command, Some(log), |_| {}).await?;
         // Where one process holds the data, it may be that another one does.
         let turned_away = town.place.database.is_none() && ended.status.code() == Some(1);
-        if !ended.was_killed() && !ended.status.success() && !turned_away {
+        // Told while it was only beginning, it just ends.
+        let interrupted = ended.status.code() == Some(130) || ended.status.signal() == Some(15);
+        let as_told = ended.status.success() || (ended.told_to_end && interrupted);
+        if !ended.was_killed() && !as_told && !turned_away {
             town.incident(format!("worker {name} ended by itself: {}", ended.status));
         }
         if closing.load(Ordering::Relaxed) {

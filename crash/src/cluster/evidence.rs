@@ -17,7 +17,7 @@ use crate::Fail;
 const PAGE: usize = 512;
 
 /// What there is to be checked. It says nothing of how it came about: the checks serve every store.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Evidence {
     pub(crate) told: Vec<Told>,
     pub(crate) runs: Vec<RunEvidence>,

@@ -227,10 +227,10 @@ async fn audit(town: &Town, url: &str) -> Result<(), Fail> {
     }
     testing::execute(
         url,
-        "CREATE TABLE audit (seq bigserial PRIMARY KEY, record json NOT NULL);
-         CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN INSERT INTO audit (record) VALUES (NEW.record); RETURN NEW; END $$;
-         CREATE TRIGGER audit AFTER INSERT OR UPDATE ON saga.clusters FOR EACH ROW EXECUTE FUNCTION audit();",
+        "CREATE TABLE public.audit (seq bigserial PRIMARY KEY, record json NOT NULL);
+         CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN INSERT INTO public.audit (record) VALUES (NEW.record); RETURN NEW; END $$;
+         CREATE TRIGGER audit AFTER INSERT OR UPDATE ON saga.clusters FOR EACH ROW EXECUTE FUNCTION public.audit();",
     )
     .await;
     Ok(())
@@ -240,7 +240,7 @@ async fn audited(url: &str) -> Result<Vec<Look>, Fail> {
     let sql = "SELECT coalesce(json_agg(json_build_object(
             'id', record->'cluster'->'id', 'name', record->'cluster'->'spec'->'name',
             'version', record->'cluster'->'version', 'status', record->'cluster'->'status',
-            'why', record->'cluster'->'status_description') ORDER BY seq), '[]')::text FROM audit";
+            'why', record->'cluster'->'status_description') ORDER BY seq), '[]')::text FROM public.audit";
     Ok(serde_json::from_str(&testing::ask::<String>(url, sql).await)?)
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// Whether somebody had told it to end.
+    pub(crate) told_to_end: bool,
 }
 
 impl Ended {
@@ -108,24 +110,25 @@ impl Processes {
         self.running().insert(number, Running { role, pid, hits: sender });
         begun(number);
         let living = async {
-            let mut killer = None;
+            let (mut killer, mut told_to_end) = (None, false);
             loop {
                 tokio::select! {
-                    status = child.wait() => return status.map(|status| (status, killer)),
+                    status = child.wait() => return status.map(|status| (status, killer, told_to_end)),
                     Some((signal, by)) = hits.recv() => {
                         // Not waited for yet, so the number is still its own.
                         if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
                             let _ = kill_process(pid, signal);
                         }
                         killer = Some(by);
+                        told_to_end |= signal == Signal::TERM;
                     }
                 }
             }
         };
         let (ended, (stdout, stderr)) = tokio::join!(living, reading);
         self.running().remove(&number);
-        let (status, killer) = ended?;
-        let ended = Ended { status, stdout: stdout?, stderr: stderr? };
+        let (status, killer, told_to_end) = ended?;
+        let ended = Ended { status, stdout: stdout?, stderr: stderr?, told_to_end };
         if ended.was_killed() {
             let count = match (killer, role) {
                 (Some(Killer::User), _) => &self.hits.by_users,

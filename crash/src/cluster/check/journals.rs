@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use saga_core::journal::{Event, ProbeAnswer, Rest, Verb};
+use saga_core::journal::{Event, ProbeAnswer, Rest};
 use saga_core::store::RunStatus;
 use saga_core::{ItemRef, Payload, StepIndex};
 use serde_json::Value;
@@ -104,7 +104,6 @@ impl Teller {
                 }
             }
             Event::Rested { rest } => story.rests.push(rest.clone()),
-            Event::Operated { verb: Verb::Retry, .. } | Event::Operated { .. } => {}
             _ => {}
         }
     }

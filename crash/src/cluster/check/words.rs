@@ -17,13 +17,40 @@ pub(super) fn nothing_unexpected_happened(evidence: &Evidence) -> Finding {
         finding.look_at("", false, || incident.clone());
     }
     for told in &evidence.told {
-        let known = told.code.is_none_or(|code| matches!(code, 0..=5));
-        let readable = told.unreadable == 0 && (told.code.is_none() || told.stderr.is_empty());
-        finding.look_at(&told.by, known && readable, || {
-            format!("`{}` ended with {:?}: {} {}", told.arguments.join(" "), told.code, told.unreadable, told.stderr)
+        let Some(code) = told.code else { continue };
+        let why = told.trouble().map(|trouble| trouble.what.as_str());
+        let readable = told.unreadable == 0 && told.stderr.is_empty();
+        let holds = matches!(code, 0..=5) && readable && why.is_none_or(is_a_reason);
+        finding.look_at(&told.by, holds, || {
+            let (arguments, unreadable) = (told.arguments.join(" "), told.unreadable);
+            format!("`{arguments}` ended with {code}: {} {} ({unreadable} lines)", why.unwrap_or_default(), told.stderr)
         });
     }
     finding
+}
+
+/// Whether a command may be refused, or not be finished, for that reason: nothing else goes wrong in a trial.
+fn is_a_reason(what: &str) -> bool {
+    let reasons = [
+        // What the cluster is, or is not, by then.
+        "there is no cluster",
+        "is busy",
+        "there is a cluster",
+        "already exists",
+        "no node would stay to take the blocks",
+        "the cluster is like that already",
+        "and nothing waits for a decision",
+        "is error,",
+        "is deleting,",
+        "is creating,",
+        "is scaling,",
+        // Who holds the data was killed, or told to end.
+        "which holds",
+        "which held the data, is gone",
+        "is held by",
+        "was told to stop",
+    ];
+    reasons.iter().any(|reason| what.contains(reason))
 }
 
 pub(super) fn what_was_told_is_what_is_written(evidence: &Evidence) -> Finding {
