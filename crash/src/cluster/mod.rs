@@ -149,7 +149,7 @@ pub(crate) async fn trial(args: &ClusterArgs, folder: &Path) -> Result<Held, Fai
         evidence.looks.extend(audited(url).await?);
     }
     if let Some(sabotage) = args.sabotage {
-        sabotage.of_the_evidence(&mut evidence);
+        sabotage.of_the_evidence(&mut evidence)?;
     }
     report::keep(&evidence, folder)?;
     let findings = check::check(&evidence);

@@ -25,7 +25,7 @@ pub(crate) enum Sabotage {
     LoseBlock,
     /// A status is put back (on PostgreSQL only).
     PutStatusBack,
-    /// A command says that it is done though it was rolled back, or the other way round.
+    /// A command says that it was rolled back though it is done.
     Lie,
 }
 
@@ -55,15 +55,15 @@ impl Sabotage {
     }
 
     /// What is done to what was gathered.
-    pub(crate) fn of_the_evidence(self, evidence: &mut Evidence) {
+    pub(crate) fn of_the_evidence(self, evidence: &mut Evidence) -> Result<(), Fail> {
         if self != Self::Lie {
-            return;
+            return Ok(());
         }
-        let ends = evidence.told.iter_mut().flat_map(|told| &mut told.lines);
-        let end = ends.filter_map(|line| if let Line::End(end) = line { Some(end) } else { None }).next();
-        if let Some(end) = end {
-            end.verdict = if end.verdict == "done" { "rolled_back" } else { "done" }.to_owned();
-        }
+        let lines = evidence.told.iter_mut().flat_map(|told| &mut told.lines);
+        let mut ends = lines.filter_map(|line| if let Line::End(end) = line { Some(end) } else { None });
+        let end = ends.find(|end| end.verdict == "done").ok_or("nobody was told that it is done")?;
+        end.verdict = "rolled_back".to_owned();
+        Ok(())
     }
 }
 

@@ -20,6 +20,8 @@ use crate::Fail;
 const BLOCKS: usize = 8;
 /// For how long disks are away.
 const AWAY: Duration = Duration::from_secs(1);
+/// How often a user whose cluster was not created tries again.
+const CREATES: usize = 3;
 /// How often a user asks again who was not told the end.
 const ATTEMPTS: usize = 40;
 
@@ -33,12 +35,14 @@ impl User {
     /// Lives through the whole plan.
     pub(crate) async fn live(self, life: &Life) -> Result<(), Fail> {
         let mut rest = self.create(&life.groups, life.create).await?;
-        if let Rest::Error(_) = rest {
-            // A create that failed leaves nothing to go on with: away with it, and once more, undisturbed.
-            rest = self.delete(Meanwhile::Nothing).await?;
+        // It may have failed, which leaves nothing to go on with; or nobody was left who had heard of it. Once more, then,
+        // undisturbed.
+        for _ in 0..CREATES {
+            if let Rest::Error(_) = rest {
+                rest = self.delete(Meanwhile::Nothing).await?;
+            }
             if let Rest::Gone = rest {
-                let calm = Act { meanwhile: Meanwhile::Nothing, trouble: None };
-                rest = self.create(&life.groups, calm).await?;
+                rest = self.create(&life.groups, Act { meanwhile: Meanwhile::Nothing, trouble: None }).await?;
             }
         }
         for (number, (direction, act)) in life.scales.iter().enumerate() {
