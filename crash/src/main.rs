@@ -4,6 +4,7 @@
 mod acks;
 mod chaos;
 mod check;
+mod cluster;
 mod customer;
 mod damage;
 mod embedded;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cluster::ClusterArgs;
 use crate::damage::DamageArgs;
 use crate::embedded::EmbeddedArgs;
 use crate::postgres::PostgresArgs;
@@ -63,6 +65,8 @@ enum Command {
     Damage(DamageArgs),
     /// Takes the power from a store: rebuilds its files, as of many moments, from what was synced.
     Power(PowerArgs),
+    /// Creates, scales and deletes clusters of real machines by the command `saga-cluster`, and kills whoever does it.
+    Cluster(ClusterArgs),
     /// Drives runs until the standard input ends.
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -98,6 +102,9 @@ struct Common {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = cluster::called_otherwise() {
+        return code;
+    }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -113,18 +120,35 @@ fn main() -> ExitCode {
         Command::Scribe(args) => runtime.block_on(scribe::work(&args)).map(|()| ExitCode::SUCCESS),
         Command::Damage(args) => damage::trial(&args),
         Command::Power(args) => power::trial(&args),
-        Command::Postgres(args) => hold(&args.common, |folder| runtime.block_on(postgres::trial(&args, folder))),
-        Command::Sled(args) => hold(&args.common, |folder| runtime.block_on(sled::trial(&args, folder))),
+        Command::Postgres(args) => hold(args.common.keep.as_deref(), args.common.seed, |folder| {
+            Ok(judge(runtime.block_on(postgres::trial(&args, folder))?))
+        }),
+        Command::Sled(args) => hold(args.common.keep.as_deref(), args.common.seed, |folder| {
+            Ok(judge(runtime.block_on(sled::trial(&args, folder))?))
+        }),
+        Command::Cluster(args) => {
+            hold(args.keep.as_deref(), args.seed, |folder| runtime.block_on(cluster::trial(&args, folder)))
+        }
     };
     code.unwrap_or_else(|error| fail(&error))
 }
 
+/// What came of a trial.
+struct Held {
+    report: String,
+    holds: bool,
+}
+
+/// Checks what was gathered.
+fn judge((evidence, figures): (evidence::Evidence, report::Figures)) -> Held {
+    let findings = check::check(&evidence);
+    let report = report::report(&evidence, &figures, &findings);
+    Held { report, holds: findings.iter().all(check::Finding::holds) }
+}
+
 /// Holds a trial in a folder of its own, and tells what came of it.
-fn hold(
-    common: &Common,
-    trial: impl FnOnce(&Path) -> Result<(evidence::Evidence, report::Figures), Fail>,
-) -> Result<ExitCode, Fail> {
-    let folder = match &common.keep {
+fn hold(keep: Option<&Path>, seed: u64, trial: impl FnOnce(&Path) -> Result<Held, Fail>) -> Result<ExitCode, Fail> {
+    let folder = match keep {
         Some(folder) => {
             std::fs::create_dir_all(folder)?;
             if std::fs::read_dir(folder)?.next().is_some() {
@@ -134,17 +158,15 @@ fn hold(
         }
         None => tempfile::TempDir::with_prefix("saga-crash-")?,
     };
-    let (evidence, figures) = trial(folder.path())?;
-    let findings = check::check(&evidence);
-    print!("{}", report::report(&evidence, &figures, &findings));
-    let holds = findings.iter().all(check::Finding::holds);
-    if common.keep.is_some() || !holds {
+    let Held { report, holds } = trial(folder.path())?;
+    print!("{report}");
+    if keep.is_some() || !holds {
         println!("\nkept in {}", folder.keep().display());
     }
     if holds {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\nonce more, with the same load: {}", report::command_line(common.seed));
+    println!("\nonce more, with the same load: {}", report::command_line(seed));
     Ok(ExitCode::from(1))
 }
 

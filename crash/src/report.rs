@@ -129,7 +129,14 @@ pub(crate) fn report(evidence: &Evidence, figures: &Figures, findings: &[Finding
         table.add_row([what, &count]);
     }
     let _ = writeln!(text, "{table}\n\n{}\n", outcomes(evidence));
-    let mut table = self::table(&["what must hold", "looked at", "violations"]);
+    text.push_str(&findings_in_words(findings));
+    text
+}
+
+/// What must hold, and what does not.
+pub(crate) fn findings_in_words(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    let mut table = table(&["what must hold", "looked at", "violations"]);
     for finding in findings {
         table.add_row([finding.rule.to_owned(), finding.looked.to_string(), finding.violations.len().to_string()]);
     }

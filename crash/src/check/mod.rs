@@ -29,12 +29,13 @@ pub(crate) struct Finding {
 /// Something that does not hold.
 #[derive(Debug)]
 pub(crate) struct Violation {
-    pub(crate) run: Option<RunId>,
+    /// The run, or whatever else it is about.
+    pub(crate) run: Option<String>,
     pub(crate) what: String,
 }
 
 impl Finding {
-    fn of(rule: &'static str) -> Self {
+    pub(crate) fn of(rule: &'static str) -> Self {
         Self { rule, looked: 0, violations: Vec::new() }
     }
 
@@ -44,9 +45,14 @@ impl Finding {
 
     /// Notes a look at something of a run.
     fn look(&mut self, run: &RunId, holds: bool, what: impl FnOnce() -> String) {
+        self.look_at(run.as_str(), holds, what);
+    }
+
+    /// Notes a look at something that has a name.
+    pub(crate) fn look_at(&mut self, name: &str, holds: bool, what: impl FnOnce() -> String) {
         self.looked += 1;
         if !holds {
-            self.violations.push(Violation { run: Some(run.clone()), what: what() });
+            self.violations.push(Violation { run: (!name.is_empty()).then(|| name.to_owned()), what: what() });
         }
     }
 }

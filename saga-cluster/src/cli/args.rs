@@ -128,9 +128,38 @@ pub(super) struct Options {
     #[arg(long, global = true)]
     pub(super) no_wait: bool,
 
+    /// How long operations that have ended are remembered: 12h, 30d, forever. `history` tells of them that long. Whoever
+    /// does the work forgets them, when it starts and every day
+    #[arg(long, global = true, value_name = "TIME", default_value = "90d", value_parser = keep,
+          env = "SAGA_CLUSTER_KEEP_RUNS", hide_env_values = true)]
+    pub(super) keep_runs: Keep,
+
     /// The program that is run for each machine, instead of this one. For tests of slow or broken machines
     #[arg(long, global = true, hide = true, value_name = "FILE", env = "SAGA_CLUSTER_NODE_PROGRAM")]
     pub(super) node_program: Option<PathBuf>,
+}
+
+/// How long ended operations are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// So long.
+    For(Duration),
+    /// Nothing is forgotten.
+    Forever,
+}
+
+fn keep(text: &str) -> Result<Keep, String> {
+    if text == "forever" {
+        return Ok(Keep::Forever);
+    }
+    let wrong = || "write it as a number and a unit, 12h or 30d, or as `forever`".to_owned();
+    let (number, hours) = match (text.strip_suffix('h'), text.strip_suffix('d')) {
+        (Some(number), _) => (number, 1),
+        (_, Some(number)) => (number, 24),
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    Ok(Keep::For(Duration::from_secs(u64::from(number) * hours * 3600)))
 }
 
 /// How a worker works.
@@ -298,6 +327,16 @@ pub(super) enum Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_said_in_hours_or_days_or_is_kept_forever() {
+        assert_eq!(keep("12h"), Ok(Keep::For(Duration::from_secs(12 * 3600))));
+        assert_eq!(keep("30d"), Ok(Keep::For(Duration::from_secs(30 * 24 * 3600))));
+        assert_eq!(keep("forever"), Ok(Keep::Forever));
+        for wrong in ["30", "d", "-1d", "1w", "", "99999999999d", "ever"] {
+            assert!(keep(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_lease_has_a_unit_and_bounds() {

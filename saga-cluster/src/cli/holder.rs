@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::mpsc::Sender;
 
-use super::args::STORE_VARIABLE;
+use super::args::{Keep, STORE_VARIABLE};
 use super::control::{Call, Server};
 use super::desk::Desk;
 use super::excuse::excuse;
@@ -38,8 +38,13 @@ pub(super) fn process_engine(data: &DataDir, program: Option<PathBuf>) -> Result
 }
 
 /// Opens the stores and starts the service, which takes up all that is unfinished. The caller holds the lock.
-pub(super) async fn open(data: &DataDir, engine: impl Engine, plugin: impl Plugin) -> Result<Service, Trouble> {
-    let builder = builder(&Stores::of_directory(data).await?, engine, plugin);
+pub(super) async fn open(
+    data: &DataDir,
+    engine: impl Engine,
+    plugin: impl Plugin,
+    keep: Keep,
+) -> Result<Service, Trouble> {
+    let builder = keeping(builder(&Stores::of_directory(data).await?, engine, plugin), keep);
     builder.start().await.map_err(not_started)
 }
 
@@ -48,6 +53,14 @@ pub(super) fn builder(stores: &Stores, engine: impl Engine, plugin: impl Plugin)
     Service::builder_shared(Arc::clone(&stores.journals), Arc::clone(&stores.records))
         .engine(ENGINE, engine)
         .plugin(BlocksPlugin::KIND, plugin)
+}
+
+/// A service that remembers ended operations that long.
+pub(super) fn keeping(builder: ServiceBuilder, keep: Keep) -> ServiceBuilder {
+    match keep {
+        Keep::For(long) => builder.keep_runs(long),
+        Keep::Forever => builder,
+    }
 }
 
 /// Why there is no service.

@@ -164,7 +164,7 @@ async fn hold(
     std::mem::forget(lock);
     let engine = holder::process_engine(data, options.node_program.clone())?;
     let since = Timestamp::now();
-    let service = holder::open(data, engine, BlocksPlugin::new()).await?;
+    let service = holder::open(data, engine, BlocksPlugin::new(), options.keep_runs).await?;
     let holder = Holder::new(data, service, since, replies.clone()).await;
     let all = async {
         let exit = holder.work(call, !options.no_wait).await;

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 
-use super::args::{Options, WorkerArgs};
+use super::args::{Keep, Options, WorkerArgs};
 use super::hold::{self, Hold};
 use super::holder::{self, GRACE, Holder};
 use super::interrupt::Interrupts;
@@ -32,7 +32,7 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
                 stores = Stores::of_database(url, Role::Worker) => stores?,
                 () = interrupts.next() => return Ok(Exit::Interrupted),
             };
-            let service = start(&stores, engine, args).await?;
+            let service = start(&stores, engine, args, options.keep_runs).await?;
             greet(&service, &format!("{url}; its machines are in {}", data.machines().display()), replies).await;
             let mut telling = Telling::of(&service, replies);
             tokio::select! {
@@ -58,7 +58,7 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
             // Until the process has ended: whoever gets the lock then finds the stores closed.
             std::mem::forget(lock);
             let since = Timestamp::now();
-            let service = start(&Stores::of_directory(&data).await?, engine, args).await?;
+            let service = start(&Stores::of_directory(&data).await?, engine, args, options.keep_runs).await?;
             greet(&service, &data.path().display().to_string(), replies).await;
             let holder = Holder::new(&data, service.clone(), since, replies.clone()).await;
             let mut telling = Telling::of(&service, replies);
@@ -77,9 +77,15 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
     Ok(Exit::Done)
 }
 
-async fn start(stores: &Stores, engine: crate::engine::ProcessEngine, args: WorkerArgs) -> Result<Service, Trouble> {
+async fn start(
+    stores: &Stores,
+    engine: crate::engine::ProcessEngine,
+    args: WorkerArgs,
+    keep: Keep,
+) -> Result<Service, Trouble> {
     let WorkerArgs { name, lease, max_in_flight } = args;
-    let mut builder = holder::builder(stores, engine, BlocksPlugin::new()).lease(lease);
+    let builder = holder::builder(stores, engine, BlocksPlugin::new()).lease(lease);
+    let mut builder = holder::keeping(builder, keep);
     if let Some(name) = name {
         builder = builder.name(name);
     }

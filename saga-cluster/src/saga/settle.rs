@@ -109,15 +109,14 @@ fn keep_what_stands(cluster: &mut Cluster, new: &[NewNode], end: &End) {
 /// Whether the effect of an item stands, or may. Of a `terminate` it means that the machine is gone.
 fn stands(end: &End, step: &str, item: u32) -> bool {
     let is_it = |place: &saga_core::Place| place.step.as_str() == step && place.item.unwrap_or(0) == item;
+    let left = || end.residue().iter().find(|left| is_it(&left.place));
+    // A termination that is left behind was begun and not finished; something made that is left behind exists.
+    let left_stands = || left().is_some_and(|left| step != phase::TERMINATE || left.why == saga_core::Left::Stands);
     match end {
         Outcome::Completed(_) => true,
         Outcome::RolledBack(end) => end.kept.iter().any(is_it),
-        // Something that was begun and not finished did not succeed; something made and not undone exists.
-        _ if step == phase::TERMINATE => {
-            end.residue().iter().any(|left| is_it(&left.place) && left.why == saga_core::Left::Stands)
-                || (matches!(end, Outcome::Stuck(_)) && !end.residue().iter().any(|left| is_it(&left.place)))
-        }
-        _ => end.residue().iter().any(|left| is_it(&left.place)),
+        Outcome::Stuck(end) => end.kept.iter().any(is_it) || left_stands(),
+        Outcome::Halted(_) | Outcome::Abandoned(_) => left_stands(),
     }
 }
 

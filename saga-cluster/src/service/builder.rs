@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use saga_core::store::Store;
 use saga_core::{Client, Coordinator, RecoverError, WorkerId};
 use tracing::warn;
@@ -33,6 +34,7 @@ pub struct ServiceBuilder {
     name: Option<WorkerId>,
     lease: Option<Duration>,
     most_in_flight: Option<usize>,
+    keep_runs: Option<Duration>,
 }
 
 impl ServiceBuilder {
@@ -45,6 +47,7 @@ impl ServiceBuilder {
             name: None,
             lease: None,
             most_in_flight: None,
+            keep_runs: None,
         }
     }
 
@@ -64,6 +67,13 @@ impl ServiceBuilder {
     /// How many operations this worker drives at the same time, at most.
     pub fn max_in_flight(mut self, operations: usize) -> Self {
         self.most_in_flight = Some(operations);
+        self
+    }
+
+    /// Forgets operations that ended longer ago, when it starts and every day: their journals are deleted. What has not ended
+    /// is never forgotten. By default, all are kept for ever.
+    pub fn keep_runs(mut self, long: Duration) -> Self {
+        self.keep_runs = Some(long);
         self
     }
 
@@ -119,11 +129,12 @@ impl ServiceBuilder {
             }
         }
         let (watch, stop) = (Arc::clone(&inner).keep_watch(), inner.stop.clone());
+        let forgetting = OptionFuture::from(self.keep_runs.map(|long| Arc::clone(&inner).keep_runs_for(long)));
         tokio::spawn(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = watch => {}
+                _ = async { tokio::join!(watch, forgetting) } => {}
             }
         });
         Ok(service)

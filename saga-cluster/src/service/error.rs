@@ -113,7 +113,7 @@ pub enum ServiceError {
     Operator(#[from] OperatorError),
     /// It cannot be told how a run ended.
     #[error(transparent)]
-    Outcome(#[from] OutcomeError),
+    Outcome(OutcomeError),
     /// The store's unfinished runs were not taken up, so the service did not start.
     #[error(transparent)]
     Recover(#[from] RecoverError),
@@ -140,8 +140,22 @@ fn kinds(kinds: &[String]) -> String {
     if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") }
 }
 
+// The store is closed when the service ends, and at no other time.
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
+        match error {
+            StoreError::Closed => Self::Stopped,
+            error => Self::Store(Arc::new(error)),
+        }
+    }
+}
+
+impl From<OutcomeError> for ServiceError {
+    fn from(error: OutcomeError) -> Self {
+        match error {
+            OutcomeError::Stopped(_) => Self::Stopped,
+            OutcomeError::Store(error) if matches!(*error, StoreError::Closed) => Self::Stopped,
+            error => Self::Outcome(error),
+        }
     }
 }

@@ -129,7 +129,7 @@ impl Inner {
         }
     }
 
-    async fn journal(&self, run: &RunId) -> Result<Vec<Record>, ServiceError> {
+    pub(super) async fn journal(&self, run: &RunId) -> Result<Vec<Record>, ServiceError> {
         let mut records: Vec<Record> = Vec::new();
         loop {
             let after = records.last().map_or(Seq::ZERO, |last| last.seq);

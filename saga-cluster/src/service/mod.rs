@@ -43,6 +43,7 @@ mod remove;
 mod repair;
 mod report;
 mod rest;
+mod retention;
 mod runs;
 
 use std::fmt;
@@ -208,7 +209,8 @@ impl Service {
         self.inner.show(name).await
     }
 
-    /// What happened to a cluster, oldest first, also to earlier clusters of that name, as long as the store has it.
+    /// What happened to a cluster, oldest first, also to earlier clusters of that name, as long as
+    /// [the store has it](ServiceBuilder::keep_runs).
     ///
     /// # Errors
     /// [`ServiceError::NoSuchCluster`], or what the store of runs fails with.

@@ -71,11 +71,7 @@ impl Operation {
     /// [`ServiceError`], if that cannot be told (for example because the service was stopped).
     pub async fn end(&self) -> Result<OperationEnd, ServiceError> {
         let inner = &self.service.inner;
-        let outcome = inner.runs.outcome(&self.run).await;
-        let outcome = outcome.map_err(|error| match error {
-            OutcomeError::Stopped(_) => ServiceError::Stopped,
-            error => error.into(),
-        })?;
+        let outcome = inner.runs.outcome(&self.run).await?;
         let record = inner.repository().get(&self.cluster).await?;
         let verdict = verdict(&outcome);
         let (mut why, mut nodes) = (reason(&outcome), nodes_left(&outcome));
@@ -132,7 +128,6 @@ impl Telling {
                 biased;
                 record = self.records.next() => match record {
                     None => return Ok(None),
-                    Some(Err(OutcomeError::Stopped(_))) => return Err(ServiceError::Stopped),
                     Some(record) => {
                         let Record { at, event, .. } = record?;
                         let at = Timestamp::from_millis(at.0);
@@ -169,5 +164,35 @@ impl Telling {
 impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} ({})", self.kind, self.cluster, self.run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use saga_core::store::MemoryStore;
+
+    use super::*;
+    use crate::model::ClusterSpec;
+    use crate::repository::MemoryRepository;
+    use crate::service::Actor;
+    use crate::testing::{FakeEngine, FakePlugin};
+
+    /// Whoever asks at that moment is told that the service ended, not that its store failed.
+    #[tokio::test]
+    async fn an_operation_of_a_service_that_has_ended_says_so() {
+        let service = Service::builder(MemoryStore::new(), MemoryRepository::new())
+            .engine("fake", FakeEngine::new())
+            .plugin("fake", FakePlugin::new())
+            .start()
+            .await
+            .unwrap();
+        let spec = "name='demo'\nplugin='fake'\nengine='fake'\n[[groups]]\nname='w'\ncount=1";
+        let made = service.create(ClusterSpec::from_toml(spec).unwrap(), Actor::new("ada", "")).await.unwrap();
+        made.end().await.unwrap();
+        service.shutdown(std::time::Duration::ZERO).await.unwrap();
+        assert!(matches!(made.end().await, Err(ServiceError::Stopped)));
+        assert!(matches!(made.status().await, Err(ServiceError::Stopped)));
+        let told: Vec<_> = made.progress().collect().await;
+        assert!(matches!(&*told, [Err(ServiceError::Stopped)]), "{told:?}");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use saga_core::store::RunStatus;
+use saga_core::store::{RunStatus, RunSummary};
 use saga_core::{Actor, CancelError, OperatorError, RunId, StartError, StartOptions};
 
 use super::begin::Begun;
@@ -30,7 +30,7 @@ impl Inner {
             // Someone else deletes it if, and only if, a live run does. A status proves nothing.
             if let Some((summary, OperationKind::Delete)) = &holder
                 && summary.status.is_live()
-                && (!how.force || self.parked(&summary.run).is_none())
+                && !(how.force && self.cannot_go_on(summary).await?)
             {
                 return Ok((summary.run.clone(), OperationKind::Delete));
             }
@@ -184,7 +184,7 @@ impl Inner {
                 return Ok(Cleared::Begun); // another process has started it
             }
             // Where there are other workers, one of them may know what this process does not.
-            if order.force && (self.parked(&summary.run).is_some() || !self.knows(&summary)) {
+            if order.force && self.cannot_go_on(&summary).await? {
                 return Ok(Cleared::Beside);
             }
             if self.parked(&summary.run).is_some() {
@@ -220,6 +220,18 @@ impl Inner {
             }
         }
         Ok(Cleared::Free)
+    }
+
+    /// Whether a run cannot be taken up, as far as this process can tell. A client parks nothing, so the journal is looked at.
+    async fn cannot_go_on(&self, summary: &RunSummary) -> Result<bool, ServiceError> {
+        if self.parked(&summary.run).is_some() || !self.knows(summary) {
+            return Ok(true);
+        }
+        match self.journal(&summary.run).await {
+            Ok(_) => Ok(false),
+            Err(ServiceError::Unreadable { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the cluster is still to be deleted by that run.

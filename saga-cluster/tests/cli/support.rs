@@ -85,6 +85,12 @@ impl Place {
         place
     }
 
+    /// Changes the database behind the back of all.
+    pub(crate) fn sql(&self, statement: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(saga_postgres::testing::execute(self.store.as_ref().unwrap(), statement));
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.root.path().canonicalize().unwrap()
     }

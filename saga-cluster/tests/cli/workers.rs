@@ -185,6 +185,26 @@ fn a_cluster_is_deleted_while_a_worker_makes_it() {
     end_in_order(worker);
 }
 
+/// A client parks nothing, so it has to look for itself what can be passed by.
+#[test]
+fn a_client_deletes_by_force_what_nobody_can_read() {
+    let place = Place::on_database();
+    let worker = place.start_slow(&WORKER);
+    let spec = place.spec();
+    let creating = place.start(&["create", spec.to_str().unwrap()]);
+    until("all machines have a process", || place.processes() >= 3);
+    for running in [worker, creating] {
+        running.signal(Signal::KILL);
+        running.wait();
+    }
+    place.sql("UPDATE saga.journal SET records = set_byte(records, length(records) - 1, 255 - get_byte(records, length(records) - 1))");
+    let worker = place.start(&WORKER);
+    let deleted = place.run(&["delete", "store", "--force"]).expect(0);
+    assert!(deleted.stdout.contains("there is no such cluster any more"), "{deleted:?}");
+    assert_eq!(place.processes(), 0);
+    end_in_order(worker);
+}
+
 #[test]
 fn without_a_worker_it_says_so_and_waits() {
     let place = Place::on_database();

@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::story::Story;
-use crate::cli::args::{Options, STORE_VARIABLE};
+use crate::cli::args::{Keep, Options, STORE_VARIABLE};
 use crate::cli::control::Call;
 use crate::cli::hold::Hold;
 use crate::cli::holder::{self, Holder};
@@ -125,7 +125,7 @@ impl Stage {
         let engine = FaultyEngine::new(self.engine.clone(), self.faults.clone());
         let plugin = FaultyPlugin::new(BlocksPlugin::new(), self.faults.clone());
         let since = Timestamp::now();
-        let service = holder::open(&self.data, engine, plugin).await?;
+        let service = holder::open(&self.data, engine, plugin, Keep::Forever).await?;
         // What others ask for is shown by them.
         let (screen, mut nobody) = mpsc::channel(16);
         tokio::spawn(async move { while nobody.recv().await.is_some() {} });
