@@ -26,6 +26,9 @@ use crate::plan::Fingerprint;
 pub use self::copy::{Copied, CopyError, CopyPlan, CopyProgress, Obstacle, copy};
 pub use self::error::{ClaimError, Refused, StoreError};
 pub use self::memory::{Fault, Faults, MemoryStore};
+#[cfg(all(fuzzing, feature = "sled"))]
+#[doc(hidden)]
+pub use self::sled::fuzz::frames as fuzz_frames;
 #[cfg(feature = "sled")]
 pub use self::sled::{Damage, SledOptions, SledStore};
 

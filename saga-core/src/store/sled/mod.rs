@@ -72,6 +72,8 @@ mod commit;
 mod disk;
 mod ended;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod group;
 mod index;
 mod lock;
