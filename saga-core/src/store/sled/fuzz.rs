@@ -4,14 +4,14 @@ use crate::id::{Epoch, RunId, Timestamp};
 use crate::journal::EncodedRecord;
 use crate::store::RunStatus;
 use crate::store::sled::ended::Ended;
-use crate::store::sled::frame::{Directory, Extent, HEADER, Kind, Standing, Unreadable, VERSION, read_extent};
+use crate::store::sled::frame::{Directory, Extent, HEADER, Kind, Standing, Unreadable, VERSION, read_extent, u32_of};
 use crate::store::sled::group::Group;
 
 /// More than any frame here has.
 const ALL: usize = 100_000;
 
-/// The first byte says whether the checksums are put right, so that what is behind them is reached; then come frames, each
-/// with its length before it.
+/// The first byte says whether the checksums are put right, so that what is behind them is reached: those of frames, or those
+/// of an ended run's entry. Then come the values, each with its length before it.
 #[allow(unreachable_pub, reason = "public where there is a fuzzer")]
 pub fn frames(data: &[u8]) {
     let Some((how, mut rest)) = data.split_first() else { return };
@@ -43,6 +43,9 @@ pub fn frames(data: &[u8]) {
         }
     }
     again(&runs);
+    if how % 4 == 2 {
+        seal_entry(&mut frames);
+    }
     ended(&frames);
 }
 
@@ -54,6 +57,18 @@ fn seal(frame: &mut [u8]) {
         let checksum = crc32fast::hash(checked);
         frame[1..5].copy_from_slice(&checksum.to_le_bytes());
     }
+}
+
+/// The head of the first part, and the extents behind it and in the other parts.
+fn seal_entry(parts: &mut [Vec<u8>]) {
+    let Some((first, others)) = parts.split_first_mut() else { return };
+    let Some(length) = first.get(13..15) else { return };
+    let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
+    let Some((head, rest)) = first.get(16..).and_then(|bytes| bytes.split_at_checked(length)) else { return };
+    let extents = others.iter().fold(rest.to_vec(), |bytes, part| [&bytes, part.as_slice()].concat());
+    let words = [crc32fast::hash(head), crc32fast::hash(&extents), u32_of(extents.len())].map(u32::to_le_bytes);
+    first[0] = VERSION;
+    first[1..13].copy_from_slice(&words.concat());
 }
 
 fn read(extent: &Extent, after: u64, limit: usize, frames: &[Vec<u8>]) -> Result<Vec<EncodedRecord>, Unreadable> {
@@ -92,7 +107,7 @@ fn again(runs: &[Vec<EncodedRecord>]) {
 /// The entry of an ended run: the first frame is its first part, the others are its next ones.
 fn ended(frames: &[Vec<u8>]) {
     let Some(first) = frames.first() else { return };
-    let part = |number: u32| Ok::<_, Unreadable>(frames.get((number & 0xff) as usize).cloned());
+    let part = |number: u32| Ok::<_, Unreadable>(frames.get((number & 0x7fff_ffff) as usize).cloned());
     let Ok(entry) = Ended::read(first, part) else { return };
     let parts = entry.write();
     let part = |number: u32| Ok::<_, Unreadable>(parts.iter().find(|part| part.0 == number).map(|part| part.1.clone()));
@@ -139,8 +154,8 @@ mod tests {
         vec![frames, entry.write().into_iter().rev().map(|part| part.1).collect()]
     }
 
-    fn packed(resealed: bool, frames: &[Vec<u8>]) -> Vec<u8> {
-        let mut data = vec![u8::from(resealed)];
+    fn packed(how: u8, frames: &[Vec<u8>]) -> Vec<u8> {
+        let mut data = vec![how];
         for frame in frames {
             data.extend_from_slice(&u16::try_from(frame.len()).expect("a frame is small").to_le_bytes());
             data.extend_from_slice(frame);
@@ -151,7 +166,7 @@ mod tests {
     #[test]
     fn what_is_legal_is_read_and_written_again() {
         for values in legal() {
-            frames(&packed(false, &values));
+            frames(&packed(0, &values));
         }
     }
 
@@ -167,7 +182,7 @@ mod tests {
         }
         seal(&mut frame);
         assert_eq!(Directory::read(&frame).unwrap_err().to_string(), "its directory makes no sense");
-        frames(&packed(false, &[frame]));
+        frames(&packed(0, &[frame]));
 
         // After the last place that can be told, none can be.
         for (place, is_read) in [(0, false), (1, true), (u64::MAX - 1, true), (u64::MAX, false)] {
@@ -177,7 +192,7 @@ mod tests {
             group.add_records(Kind::Append, &RunId::new("run").expect("an id"), standing, None, &[record]);
             let frame = group.seal().swap_remove(0).bytes;
             assert_eq!(Directory::read(&frame).is_ok(), is_read, "place {place}");
-            frames(&packed(false, &[frame]));
+            frames(&packed(0, &[frame]));
         }
     }
 
@@ -192,7 +207,7 @@ mod tests {
         #[test]
         fn any_frames_are_read_or_refused(
             which in 0..2_usize,
-            resealed: bool,
+            how in 0..3_u8,
             edits in prop::collection::vec((any::<prop::sample::Index>(), 0..120_usize, any::<u8>()), 0..5),
             cut in prop::option::of(any::<prop::sample::Index>()),
         ) {
@@ -208,7 +223,7 @@ mod tests {
                 let length = cut.index(values[0].len());
                 values[0].truncate(length);
             }
-            frames(&packed(resealed, &values));
+            frames(&packed(how, &values));
         }
     }
 }

@@ -23,7 +23,7 @@ pub fn ensure(condition: bool, why: impl FnOnce() -> String) -> Check {
 }
 
 /// How many random runs each property is held against. `MACHINE_CASES` in the environment asks for more.
-fn cases() -> u32 {
+pub fn cases() -> u32 {
     std::env::var("MACHINE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_500)
 }
 
