@@ -240,6 +240,38 @@ fn a_field_that_is_not_known_is_passed_over() {
     assert_eq!(record.event, Event::Undone { of: ItemRef::new(StepIndex(3), 4) });
 }
 
+/// People read these in logs and in the outcomes of runs.
+#[test]
+fn causes_failures_and_verbs_are_told_in_words() {
+    let of = ItemRef::new(StepIndex(0), 0);
+    let by = Actor::new("anna", "the customer called");
+    let error =
+        Failure { kind: FailureKind::Fatal, origin: FailureOrigin::Returned, message: "no route to host".to_owned() };
+    assert_eq!(error.to_string(), "no route to host");
+    assert_eq!(by.to_string(), "anna: the customer called");
+    let causes = [
+        (
+            Cause::StepFailed { step: StepName::new("charge").unwrap(), of, error },
+            "step `charge` failed: no route to host",
+        ),
+        (Cause::Cancelled { by }, "cancelled by anna: the customer called"),
+        (Cause::DeadlinePassed, "the deadline passed"),
+        (Cause::SubjectGone, "the subject of the run is gone"),
+    ];
+    for (cause, expected) in causes {
+        assert_eq!(cause.to_string(), expected);
+    }
+    let verbs = [
+        (Verb::Retry, "retry"),
+        (Verb::Skip { of, output: None }, "skip"),
+        (Verb::RollBack, "roll back"),
+        (Verb::Abandon, "abandon"),
+    ];
+    for (verb, expected) in verbs {
+        assert_eq!(verb.to_string(), expected);
+    }
+}
+
 /// One record of every event, and of every form that a part of an event can have, with a name for each.
 fn samples() -> Vec<(&'static str, Record)> {
     let of = ItemRef::new(StepIndex(2), 7);

@@ -111,3 +111,156 @@ fn something_is_to_be_done(plan: &Plan, state: &State) -> Result<(), Violation> 
     };
     ensure(has_next, || format!("nothing is to be done, and nothing is awaited, in phase {:?}", state.phase))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{SagaName, StepName, Timestamp};
+    use crate::journal::Event;
+    use crate::machine::evolve;
+    use crate::machine::state::{Item, count};
+    use crate::payload::Payload;
+    use crate::plan::{PlanParts, Recovery, Shape, StepParts, Wire};
+    use crate::policy::Retry;
+
+    /// Two steps in a row, the second of which has that class.
+    fn plan(second: Recovery) -> Plan {
+        let undone = Recovery::Compensable { undo_retry: Retry::never() };
+        let step = |name: &str, recovery: Recovery, after: Vec<StepIndex>| StepParts {
+            name: StepName::new(name).expect("a name"),
+            recovery,
+            shape: Shape::Single,
+            input: Wire::Unit,
+            after,
+            retry: Retry::never(),
+            timeout: None,
+            undo_timeout: None,
+            probed: false,
+        };
+        Plan::new(PlanParts {
+            saga: SagaName::new("test").expect("a name"),
+            version: 1,
+            steps: vec![step("a", undone, Vec::new()), step("b", second, vec![StepIndex(0)])],
+            output: Wire::Unit,
+            guarded: false,
+            finalized: false,
+        })
+        .expect("no cycle")
+    }
+
+    /// The first step is at work.
+    fn state(plan: &Plan) -> State {
+        let mut state = State::new(plan);
+        let events = [
+            Event::RunStarted {
+                saga: plan.saga().clone(),
+                version: plan.version(),
+                fingerprint: plan.fingerprint(),
+                input: Payload::null(),
+                key: None,
+                deadline: None,
+            },
+            Event::StepStarted { step: StepIndex(0), name: plan.step(StepIndex(0)).name.clone(), items: None },
+        ];
+        for event in events {
+            evolve(plan, &mut state, Timestamp(1), &event).expect("it can happen");
+        }
+        check_invariants(plan, &state).expect("it is sound");
+        state
+    }
+
+    #[track_caller]
+    fn is_noticed(plan: &Plan, expected: &str, spoil: impl FnOnce(&mut State)) {
+        let mut state = state(plan);
+        spoil(&mut state);
+        let violation = check_invariants(plan, &state).expect_err("it is unsound");
+        assert!(violation.to_string().ends_with(expected), "{violation}");
+    }
+
+    const OF: ItemRef = ItemRef { step: StepIndex(0), item: 0 };
+
+    #[test]
+    fn a_wrong_counter_is_noticed() {
+        let plan = plan(Recovery::ReadOnly);
+        is_noticed(&plan, "1 in flight, counted 2", |state| state.in_flight += 1);
+        is_noticed(&plan, "1 to drain, counted 0", |state| state.draining -= 1);
+        is_noticed(&plan, "0 undoing, counted 1", |state| state.undoing += 1);
+        is_noticed(&plan, "0 scheduled, 1 timers", |state| _ = state.timers.insert((Timestamp(1), OF)));
+        is_noticed(&plan, "2 remain, counted 1", |state| state.remaining -= 1);
+    }
+
+    #[test]
+    fn a_step_that_started_too_early_is_noticed() {
+        let plan = plan(Recovery::ReadOnly);
+        let second = |state: &mut State| {
+            state.steps[1].started = true;
+            state.steps[1].items = vec![Item::new(ItemPhase::Waiting)];
+        };
+        is_noticed(&plan, "step b started before its dependency 0", second);
+        // Unless what it was built on has been undone since, or is being undone.
+        for undone in [ItemPhase::Undone, ItemPhase::Undoing] {
+            let mut state = state(&plan);
+            second(&mut state);
+            let item = &mut state.steps[0].items[0];
+            item.phase = undone;
+            item.undo_attempts = u32::from(undone == ItemPhase::Undoing);
+            dependencies_came_first(&plan, &state).expect("it was there");
+        }
+    }
+
+    #[test]
+    fn an_undo_out_of_turn_is_noticed() {
+        let undone = |state: &mut State, step: usize| {
+            (state.phase, state.in_flight, state.draining) = (Phase::RollingBack, 0, 0);
+            state.steps[0].items[0].phase = ItemPhase::Waiting;
+            state.steps[step].items = vec![Item::new(ItemPhase::Undone)];
+            state.steps[step].fate = Fate::Unwinds;
+            state.remaining = count(state.steps.iter().filter(|step| !step.is_complete()).count());
+        };
+        let plan = plan(Recovery::ReadOnly);
+        is_noticed(&plan, "is undone before step 1", |state| undone(state, 0));
+        is_noticed(&plan, "is undone, it is not compensable", |state| undone(state, 1));
+        is_noticed(&plan, "while the run goes forward", |state| {
+            undone(state, 0);
+            state.phase = Phase::Forward;
+        });
+        is_noticed(&plan, "is undone, its fate is Stands", |state| {
+            undone(state, 0);
+            state.steps[1].unwound = true;
+            state.steps[0].fate = Fate::Stands;
+        });
+    }
+
+    #[test]
+    fn a_failure_that_does_not_halt_is_noticed() {
+        let plan = plan(Recovery::NonCompensable);
+        let failed = |state: &mut State| {
+            (state.phase, state.in_flight, state.draining) = (Phase::Draining, 0, 0);
+            state.steps[0].items[0].phase = ItemPhase::Succeeded;
+            state.steps[0].succeeded = 1;
+            state.remaining = 1;
+            state.steps[1].started = true;
+            state.steps[1].items = vec![Item::new(ItemPhase::Failed)];
+            state.steps[1].items[0].effect = Effect::Unknown;
+        };
+        is_noticed(&plan, "must halt the run", failed);
+        let mut answered = state(&plan);
+        failed(&mut answered);
+        answered.guard_answered = true;
+        check_invariants(&plan, &answered).expect("the subject may be gone, or an operator has looked");
+    }
+
+    #[test]
+    fn a_run_that_waits_for_nothing_is_noticed() {
+        let plan = plan(Recovery::ReadOnly);
+        let idle = |state: &mut State| {
+            (state.in_flight, state.draining) = (0, 0);
+            state.steps[0].items[0].phase = ItemPhase::Waiting;
+        };
+        is_noticed(&plan, "nothing is awaited, in phase Forward", idle);
+        is_noticed(&plan, "nothing is awaited, in phase Abandoning", |state| {
+            idle(state);
+            state.phase = Phase::Abandoning;
+        });
+    }
+}

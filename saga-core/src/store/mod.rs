@@ -28,6 +28,9 @@ pub use self::copy::{Copied, CopyError, CopyPlan, CopyProgress, Obstacle, copy};
 pub use self::error::{ClaimError, Refused, StoreError};
 pub use self::layer::Layer;
 pub use self::memory::{Fault, Faults, MemoryStore};
+#[cfg(all(fuzzing, feature = "sled"))]
+#[doc(hidden)]
+pub use self::sled::fuzz::frames as fuzz_frames;
 #[cfg(feature = "sled")]
 pub use self::sled::{Damage, SledOptions, SledStore};
 

@@ -250,7 +250,8 @@ impl Entry {
 
     /// Cuts records out of `data`, which is all of this entry's, keeping those after `after`, `limit` of them at most.
     fn cut(&self, mut data: &[u8], after: u64, limit: usize, into: &mut Vec<EncodedRecord>) -> Option<()> {
-        for (seq, length) in (self.first..).zip(&self.lengths) {
+        // In this order, as the place after the last one may be more than there is a number for.
+        for (length, seq) in self.lengths.iter().zip(self.first..) {
             let (now, later) = data.split_at_checked(*length as usize)?;
             data = later;
             if seq > after {
@@ -339,7 +340,10 @@ impl<'a> Cursor<'a> {
         let length = usize::from(self.u16()?);
         let json = self.take(length)?;
         let origin = if json.is_empty() { None } else { Some(serde_json::from_slice(json).ok()?) };
-        let lengths = (0..self.u16()?).map(|_| self.u32()).collect::<Option<_>>()?;
+        let lengths: Vec<u32> = (0..self.u16()?).map(|_| self.u32()).collect::<Option<_>>()?;
+        // These are added up wherever the entry is used. Places count from 1.
+        first.checked_sub(1)?.checked_add(1 + lengths.len() as u64)?;
+        lengths.iter().try_fold(0_u32, |sum, length| sum.checked_add(*length))?;
         Some(Entry { kind, run, standing, origin, first, lengths, offset })
     }
 }

@@ -76,6 +76,8 @@ mod commit;
 mod disk;
 mod ended;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod group;
 mod index;
 mod lock;

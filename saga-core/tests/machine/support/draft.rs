@@ -91,6 +91,11 @@ impl Draft {
         self
     }
 
+    pub fn retry(mut self, policy: Retry) -> Self {
+        self.last().retry = policy;
+        self
+    }
+
     pub fn undo_attempts(mut self, attempts: u32) -> Self {
         self.last().recovery = Recovery::Compensable { undo_retry: fixed(attempts) };
         self

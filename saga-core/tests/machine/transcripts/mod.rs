@@ -3,4 +3,5 @@
 mod abort;
 mod classes;
 mod moving_on;
+mod patience;
 mod unknown;
