@@ -63,8 +63,8 @@ COMMENT ON TABLE {schema}.journal IS 'One row for each append: seq is the place 
 /// Less to write for each run.
 ///
 /// A batch moves most runs of a page in one transaction, and no version that it replaces can go before it has ended. So a
-/// page needs room for a second version of everything on it; with the 30 % of before, a sixth of all ordinary appends found
-/// no room, and wrote to every index. Nothing is kept that can do without: runs of a status are found saga by saga, by
+/// page needs room for a second version of everything on it; with the 30 % of before, up to a fifth of all ordinary appends
+/// found no room, and wrote to every index. Nothing is kept that can do without: runs of a status are found saga by saga, by
 /// `runs_by_saga`, and what is pruned needs no order among runs that ended in the same millisecond.
 const SECOND: &str = r#"
 ALTER TABLE {schema}.runs SET (fillfactor = 45);
