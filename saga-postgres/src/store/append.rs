@@ -27,23 +27,27 @@ const MOST_TRIES: usize = 8;
 /// Runs come sorted, so that whoever changes many takes their locks in the same order and none waits for the other.
 /// `kept` are starts that want a key whose holder ends only later in the batch: they are too early. A run that ends with its
 /// first append never holds its key, but somebody else may; the unique index does not see it, so it is looked for.
+///
+/// Only columns of text and bytes are unnested: each costs a copy of its own for every row, where an element of an array of
+/// fixed width is found by its place.
 const APPEND: &str = "
 WITH moved AS (
     UPDATE {schema}.runs AS r SET
-        seq = a.seq, status = a.status, updated_at = a.at,
-        ended_at = CASE WHEN a.status >= 3 THEN a.at END,
-        owner = CASE WHEN a.status = 0 THEN r.owner END,
-        lease_until = CASE WHEN a.status = 0 THEN coalesce(r.lease_until, '-infinity') END,
-        cancel = CASE WHEN a.status = 0 THEN r.cancel END
-    FROM unnest($1::int4[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int2[], $7::int8[], $8::bytea[])
-        AS a (place, run, epoch, expected, seq, status, at, records)
-    WHERE r.run = ANY (ARRAY[a.run]) AND r.epoch = a.epoch AND r.seq = a.expected AND r.ended_at IS NULL
-    RETURNING a.place, r.no, r.run, r.key, a.seq, a.status, a.records
+        seq = ($5::int8[])[a.i::int4], status = ($6::int2[])[a.i::int4], updated_at = ($7::int8[])[a.i::int4],
+        ended_at = CASE WHEN ($6::int2[])[a.i::int4] >= 3 THEN ($7::int8[])[a.i::int4] END,
+        owner = CASE WHEN ($6::int2[])[a.i::int4] = 0 THEN r.owner END,
+        lease_until = CASE WHEN ($6::int2[])[a.i::int4] = 0 THEN coalesce(r.lease_until, '-infinity') END,
+        cancel = CASE WHEN ($6::int2[])[a.i::int4] = 0 THEN r.cancel END
+    FROM unnest($2::text[], $8::bytea[]) WITH ORDINALITY AS a (run, records, i)
+    WHERE r.run = ANY (ARRAY[a.run]) AND r.epoch = ($3::int8[])[a.i::int4] AND r.seq = ($4::int8[])[a.i::int4]
+        AND r.ended_at IS NULL
+    RETURNING ($1::int4[])[a.i::int4] AS place, r.no, r.run, r.key, r.seq, r.status, a.records
 ), new AS MATERIALIZED (
-    SELECT nextval('{schema}.run_numbers') AS no, a.*
-    FROM unnest($9::int4[], $10::text[], $11::text[], $12::int8[], $13::uuid[], $14::text[], $15::int2[], $16::int8[],
-            $17::int8[], $18::text[], $19::int8[], $20::bytea[])
-        AS a (place, run, saga, version, fingerprint, key, status, seq, at, owner, lease, records)
+    SELECT nextval('{schema}.run_numbers') AS no, a.run, a.saga, a.key, a.owner, a.records, ($9::int4[])[a.i::int4] AS place,
+        ($12::int8[])[a.i::int4] AS version, ($13::uuid[])[a.i::int4] AS fingerprint, ($15::int2[])[a.i::int4] AS status,
+        ($16::int8[])[a.i::int4] AS seq, ($17::int8[])[a.i::int4] AS at, ($19::int8[])[a.i::int4] AS lease
+    FROM unnest($10::text[], $11::text[], $14::text[], $18::text[], $20::bytea[]) WITH ORDINALITY
+        AS a (run, saga, key, owner, records, i)
 ), kept AS MATERIALIZED (
     SELECT n.place, m.run AS holder
     FROM new AS n JOIN moved AS m ON m.key = n.key AND m.status >= 3 AND m.place > n.place

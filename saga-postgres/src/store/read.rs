@@ -20,14 +20,22 @@ FROM {schema}.runs AS r LEFT JOIN LATERAL (
 WHERE r.run = $1";
 
 /// The listings, after their columns. Each has the index that gives it in order, so that a page costs what is on it: the
-/// primary key, `runs_by_status`, `runs_by_saga`, `runs_by_key`. Within the second and the third runs are in order for one
-/// status only, so the first ones of each status are merged.
+/// primary key, `runs_by_saga`, `runs_by_key`. Within the second, runs are in order for one saga and one status only, so the
+/// first ones of each are merged; which sagas there are is found by stepping from one to the next.
 const ALL: &str = "FROM {schema}.runs AS r WHERE r.run > $2 ORDER BY r.run LIMIT $1";
 
 const OF_STATUS: &str = "
-FROM unnest($3::int2[]) AS wanted (status) CROSS JOIN LATERAL (
+FROM (
+    WITH RECURSIVE sagas AS (
+        (SELECT r.saga FROM {schema}.runs AS r WHERE r.saga >= '' ORDER BY r.saga LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.saga FROM {schema}.runs AS r WHERE r.saga > sagas.saga ORDER BY r.saga LIMIT 1)
+        FROM sagas WHERE sagas.saga IS NOT NULL
+    )
+    SELECT saga FROM sagas WHERE saga IS NOT NULL
+) AS sagas CROSS JOIN unnest($3::int2[]) AS wanted (status) CROSS JOIN LATERAL (
     SELECT * FROM {schema}.runs AS r
-    WHERE r.status = wanted.status AND r.run COLLATE \"POSIX\" > $2
+    WHERE r.saga = sagas.saga AND r.status + 0 = wanted.status AND r.run COLLATE \"POSIX\" > $2
     ORDER BY r.run COLLATE \"POSIX\" LIMIT $1
 ) AS r
 ORDER BY r.run LIMIT $1";

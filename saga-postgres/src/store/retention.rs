@@ -39,7 +39,7 @@ SELECT no FROM gone";
 const PRUNE: &str = "
 WITH picked AS MATERIALIZED (
     SELECT r.run FROM {schema}.runs AS r
-    WHERE r.ended_at < $1 ORDER BY r.ended_at, r.run LIMIT $2 FOR UPDATE SKIP LOCKED
+    WHERE r.ended_at < $1 ORDER BY r.ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM {schema}.runs AS r USING picked WHERE r.run = ANY (ARRAY[picked.run]) RETURNING r.no
 ), journals AS (
