@@ -153,6 +153,10 @@ impl Store for Tap {
         self.store.is_shared()
     }
 
+    fn is_immediate(&self) -> bool {
+        self.store.is_immediate()
+    }
+
     fn hints(&self) -> Option<watch::Receiver<()>> {
         self.store.hints()
     }

@@ -92,9 +92,9 @@ impl<App: Send + Sync + 'static> Core<App> {
         clock: Clock,
         driving: Option<Driving<App>>,
     ) -> Arc<Self> {
-        let (committer, writing) = Committer::new(Arc::clone(&store));
-        let (heads, reading) = Heads::new(Arc::clone(&store));
         let killed = CancellationToken::new();
+        let (committer, writing) = Committer::new(Arc::clone(&store), killed.clone());
+        let (heads, reading) = Heads::new(Arc::clone(&store));
         let shared = Shared { clock, committer, parking: CancellationToken::new(), killed: killed.clone() };
         tokio::spawn(async move { killed.run_until_cancelled(futures::future::join(writing, reading)).await });
         Arc::new(Self {

@@ -307,6 +307,10 @@ impl Store for MemoryStore {
         Ok(runs.by_id.values().filter_map(|found| found.head.cancel_request(worker, now)).collect())
     }
 
+    fn is_immediate(&self) -> bool {
+        true
+    }
+
     fn hints(&self) -> Option<watch::Receiver<()>> {
         Some(self.shared.hints.subscribe())
     }
