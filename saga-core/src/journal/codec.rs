@@ -7,7 +7,7 @@
 //! ```
 
 use crate::id::Seq;
-use crate::journal::Record;
+use crate::journal::{Record, json};
 
 /// The version of the envelope that this build writes. It reads this one and every older one.
 pub const FORMAT_VERSION: u8 = 1;
@@ -95,7 +95,7 @@ impl EncodedRecord {
     pub fn encode(record: &Record) -> Self {
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
         bytes.extend_from_slice(&[FORMAT_VERSION, 0, 0, 0, 0]);
-        serde_json::to_writer(&mut bytes, record).expect("a record always has a JSON form");
+        json::write(record, &mut bytes);
         let checksum = crc32fast::hash(&bytes[HEADER_BYTES..]);
         bytes[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         Self { seq: record.seq, bytes }

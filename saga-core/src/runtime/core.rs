@@ -118,7 +118,7 @@ impl<App: Send + Sync + 'static> Core<App> {
     /// Enters a run among those at hand, whose claim holds until `expires`.
     pub(crate) fn lines(&self, run: &RunId, epoch: Epoch, expires: Instant) -> Lines {
         let (mailbox, mail) = mpsc::unbounded_channel();
-        let (progress, following) = watch::channel(Progress::Live);
+        let (progress, following) = watch::channel(Progress::begun());
         let lost = CancellationToken::new();
         let entry =
             Entry { epoch, mailbox: mailbox.clone(), progress: following, lost: lost.clone(), expires: Some(expires) };

@@ -161,7 +161,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
     }
 
     async fn turns(mut self, in_flight: &mut InFlight) -> End {
-        let executor = Executor {
+        let executor = Arc::new(Executor {
             app: Arc::clone(&self.app),
             definition: Arc::clone(&self.definition),
             run: self.run.clone(),
@@ -170,8 +170,8 @@ impl<App: Send + Sync + 'static> Driver<App> {
             mailbox: self.mailbox.clone(),
             lost: self.lost.clone(),
             cancelled: self.lost.child_token(),
-            aborting: Arc::new(AtomicBool::new(false)),
-        };
+            aborting: AtomicBool::new(false),
+        });
         let mut seen: Vec<Seen> = std::mem::take(&mut self.seen).into_iter().map(Seen::from).collect();
         let commands = std::mem::take(&mut self.commands);
         self.act(&executor, in_flight, commands);
@@ -278,8 +278,8 @@ impl<App: Send + Sync + 'static> Driver<App> {
         match written {
             Ok(()) => {
                 // The end is told when nobody can find the run in flight any more.
-                if !self.state.is_settled() {
-                    self.progress.send_replace(Progress::Live);
+                if !self.state.is_settled() && self.is_watched() {
+                    self.progress.send_modify(|_| {});
                 }
                 Ok(())
             }
@@ -295,7 +295,12 @@ impl<App: Send + Sync + 'static> Driver<App> {
         }
     }
 
-    fn act(&self, executor: &Executor<App>, in_flight: &InFlight, commands: Vec<Command>) {
+    /// Whether somebody wants to know of every append. Who begins to now reads the journal after that.
+    fn is_watched(&self) -> bool {
+        matches!(&*self.progress.borrow(), Progress::Live { watched } if watched.load(Ordering::SeqCst))
+    }
+
+    fn act(&self, executor: &Arc<Executor<App>>, in_flight: &InFlight, commands: Vec<Command>) {
         for command in commands {
             in_flight.push(executor.execute(&self.state, command));
         }

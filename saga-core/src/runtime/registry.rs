@@ -1,6 +1,7 @@
 //! The runs that a coordinator has at hand, and those that it had to set aside.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -17,10 +18,10 @@ use crate::runtime::error::ParkReason;
 use crate::store::StoreError;
 
 /// How far a run has come, as its handles see it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Progress {
-    /// It goes on; told anew after every append.
-    Live,
+    /// It goes on. Told anew after every append if somebody wants that, and set this: waking costs more than a step does.
+    Live { watched: AtomicBool },
     /// It came to rest.
     Settled(Arc<Outcome<Payload>>),
     /// It was set aside; the registry knows why.
@@ -29,6 +30,13 @@ pub(crate) enum Progress {
     Stopped,
     /// The store failed for good.
     Failed(Arc<StoreError>),
+}
+
+impl Progress {
+    /// That of a run that nobody watches yet.
+    pub(crate) fn begun() -> Self {
+        Self::Live { watched: AtomicBool::new(false) }
+    }
 }
 
 /// What a driver is told from outside of its loop.
