@@ -101,7 +101,7 @@ async fn write_batch(store: &dyn Store, batch: &[Append]) -> Vec<Answer> {
             failed_for_good(StoreError::Poisoned { reason }, batch.len())
         }
     };
-    metrics::committed(started.elapsed(), batch.len());
+    metrics::committed(started, batch.len());
     debug!(appends = batch.len(), micros = started.elapsed().as_micros(), "committed");
     answers
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
@@ -20,9 +20,9 @@ use crate::id::{Epoch, ItemRef, RunId, StepIndex, StepName};
 use crate::journal::{FailureKind, FailureOrigin, ProbeAnswer};
 use crate::machine::{AttemptResult, Command, Observation, State, outcome};
 use crate::payload::Payload;
+use crate::runtime::mailbox::{Mail, Mailbox};
 use crate::runtime::metrics;
 use crate::runtime::panics::panic_message;
-use crate::runtime::registry::Mail;
 
 /// A probe or guard that has not answered after this long cannot tell.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub(crate) struct Executor<App> {
     pub(crate) run: RunId,
     pub(crate) epoch: Epoch,
     pub(crate) input: Payload,
-    pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
+    pub(crate) mailbox: Mailbox,
     /// Seen by everything in flight when the run is no longer this worker's.
     pub(crate) lost: CancellationToken,
     /// Seen by the actions that an abort asks to come to an end; a child of `lost`.

@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::action::StepError;
-use crate::id::{Epoch, ItemRef, RunId};
-use crate::journal::Actor;
+use crate::id::{Epoch, RunId};
 use crate::outcome::Outcome;
 use crate::payload::Payload;
 use crate::runtime::error::ParkReason;
+use crate::runtime::mailbox::Mailbox;
 use crate::store::StoreError;
 
 /// How far a run has come, as its handles see it.
@@ -39,21 +38,11 @@ impl Progress {
     }
 }
 
-/// What a driver is told from outside of its loop.
-pub(crate) enum Mail {
-    /// Somebody cancels the run; answered when that is durable.
-    Cancel(Actor, oneshot::Sender<()>),
-    /// An action records progress; answered when that is durable, or has come too late.
-    Checkpoint(ItemRef, Payload, oneshot::Sender<Result<(), StepError>>),
-    /// The guard said, in the middle of a wait, that the subject is gone.
-    SubjectGone,
-}
-
 /// A run that is being driven, or waits for its turn.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) epoch: Epoch,
-    pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
+    pub(crate) mailbox: Mailbox,
     pub(crate) progress: watch::Receiver<Progress>,
     /// Tells the driver that the run is no longer this worker's.
     pub(crate) lost: CancellationToken,
