@@ -132,7 +132,11 @@ async fn run_in_memory(saga: &Saga<Nothing, u64, u64>, clients: usize, sagas: u6
 }
 
 /// CPU time of one run, in microseconds.
-fn per_run(saga: &Saga<Nothing, u64, u64>, clients: usize, sagas: u64) -> impl AsyncFn() -> Result<f64, Failure> {
+fn per_run(
+    saga: &Saga<Nothing, u64, u64>,
+    clients: usize,
+    sagas: u64,
+) -> impl AsyncFn() -> Result<f64, Failure> + use<> {
     let saga = saga.clone();
     async move || Ok(run_in_memory(&saga, clients, sagas).await?.cpu.as_secs_f64() * 1e6 / sagas as f64)
 }
@@ -251,7 +255,10 @@ async fn recovery(place: &Place) -> Result<f64, Failure> {
             let (coordinator, saga) = (coordinator.clone(), saga.clone());
             move |number| {
                 let (coordinator, saga) = (coordinator.clone(), saga.clone());
-                async move { Ok(drop(coordinator.start(&saga, number).await?)) }
+                async move {
+                    coordinator.start(&saga, number).await?;
+                    Ok(())
+                }
             }
         });
         starts.await?;
