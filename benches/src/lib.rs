@@ -13,8 +13,10 @@
 //! - [`limit`]: a plain file, to hold the durable stores against;
 //! - [`crew`]: who drives the sagas, this process or workers beside it;
 //! - [`row`]: one measurement, from all of these;
-//! - [`report`]: what is printed.
+//! - [`report`]: what is printed;
+//! - [`bars`]: the ratios that the project holds itself to.
 
+pub mod bars;
 pub mod crew;
 pub mod limit;
 pub mod measure;

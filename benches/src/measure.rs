@@ -151,8 +151,18 @@ pub fn cpu_time() -> Duration {
 /// The most memory that this process ever had in use (its resident set), in bytes; `None` where the system does not say.
 #[must_use]
 pub fn peak_memory() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// The memory that this process has in use now (its resident set), in bytes; `None` where the system does not say.
+#[must_use]
+pub fn memory() -> Option<u64> {
+    status("VmRSS:")
+}
+
+fn status(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -228,7 +238,7 @@ mod tests {
         }
         assert!(cpu_time() > before);
         if cfg!(target_os = "linux") {
-            assert!(peak_memory().unwrap() > 100_000);
+            assert!(memory().unwrap() > 100_000 && peak_memory() >= memory());
         }
     }
 }

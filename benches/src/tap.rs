@@ -98,4 +98,8 @@ impl Layer for Tap {
         self.written.add(batch);
         self.reach().await?.append(batch).await
     }
+
+    fn is_immediate(&self) -> bool {
+        self.store.is_immediate()
+    }
 }

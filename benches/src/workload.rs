@@ -124,6 +124,24 @@ pub fn chain(steps: usize) -> Saga<Nothing, u64, u64> {
     saga.build(last).expect("a chain is a saga")
 }
 
+/// So many stages one after the other, each of so many steps side by side and one that joins them.
+///
+/// # Panics
+///
+/// If there is no stage, or no step in a stage.
+#[must_use]
+pub fn stages(wide: usize, deep: usize) -> Saga<Nothing, u64, u64> {
+    let mut saga = Saga::<Nothing, u64>::builder(format!("stages-{wide}-{deep}"), 1);
+    let mut last = saga.input();
+    for stage in 0..deep {
+        let side_by_side = (0..wide).map(|step| saga.step(format!("step-{stage}-{step}"), last, act).compensate(undo));
+        let side_by_side: Vec<_> = side_by_side.collect();
+        let join = async |_: Ctx<Nothing>, parts: Vec<u64>| Ok::<_, StepError>(parts[0]);
+        last = saga.step(format!("join-{stage}"), side_by_side, join).nothing_to_undo();
+    }
+    saga.build(last).expect("stages are a saga")
+}
+
 fn diamond() -> Saga<Nothing, u64, u64> {
     let mut saga = Saga::<Nothing, u64>::builder("diamond", 1);
     let input = saga.input();

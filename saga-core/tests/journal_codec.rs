@@ -130,6 +130,12 @@ proptest! {
     })]
 
     #[test]
+    fn the_json_is_that_of_serde(record in record()) {
+        let encoded = EncodedRecord::encode(&record);
+        prop_assert_eq!(std::str::from_utf8(&encoded.bytes[5..]).unwrap(), serde_json::to_string(&record).unwrap());
+    }
+
+    #[test]
     fn what_is_encoded_comes_back(record in record()) {
         let encoded = EncodedRecord::encode(&record);
         prop_assert_eq!(encoded.seq, record.seq);

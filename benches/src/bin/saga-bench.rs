@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 use saga_benches::Failure;
+use saga_benches::bars;
 use saga_benches::crew::work;
 use saga_benches::limit::is_in_memory;
 use saga_benches::measure::Stop;
@@ -35,7 +36,8 @@ Examples:
   saga-bench --workload linear-5 --store sled   some of it
   saga-bench --clients 64 --seconds 20 --json   longer, for a program to read
   saga-bench --workload linear-5 --store postgres --clients 64 --workers 0,1,2
-                                                one worker and two on PostgreSQL";
+                                                one worker and two on PostgreSQL
+  saga-bench --bars                             the bars and their verdicts, in two minutes";
 
 /// Measures whole sagas on every store, beside the limit that the disk sets.
 #[derive(Debug, Parser)]
@@ -83,6 +85,10 @@ struct Cli {
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 
+    /// Measure the ratios that this project holds itself to, and print each with its verdict
+    #[arg(long, conflicts_with_all = ["workload", "store", "clients", "workers", "seconds", "sagas", "json"])]
+    bars: bool,
+
     /// Print one JSON document instead of the table
     #[arg(long)]
     json: bool,
@@ -118,6 +124,11 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
     }
     if cfg!(debug_assertions) {
         eprintln!("saga-bench: this build is not optimized, its figures mean nothing; use --release");
+    }
+    if cli.bars {
+        let directory = cli.directory.clone().unwrap_or_else(std::env::temp_dir);
+        let bars = bars::measure(&Place { directory, database: None, tables: None }).await?;
+        return print(&bars::bars_table(&bars));
     }
     let mut specs = specs(cli)?;
     if let Some(spec) = specs.iter().find(|spec| spec.store.is_durable() && is_in_memory(&spec.place.directory)) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +34,8 @@ pub(crate) struct Scope {
     /// What earlier attempts recorded.
     pub(crate) checkpoints: Vec<Payload>,
     pub(crate) cancelled: CancellationToken,
+    /// The attempt has ended, whatever it has left running.
+    pub(crate) over: Arc<AtomicBool>,
     pub(crate) link: Option<Arc<dyn Link>>,
 }
 
@@ -50,10 +53,10 @@ pub(crate) enum Role {
 #[async_trait]
 pub(crate) trait Link: Send + Sync {
     /// Journals a checkpoint, and returns when it is durable.
-    async fn checkpoint(&self, of: ItemRef, value: Payload) -> Result<(), StepError>;
+    async fn checkpoint(&self, by: &Scope, value: Payload) -> Result<(), StepError>;
     /// Asks the guard, if this code is one whose waits end with the subject. `false` is a certain no, which the run then
     /// already knows of.
-    async fn subject_is_there(&self) -> bool;
+    async fn subject_is_there(&self, by: &Scope) -> bool;
 }
 
 impl<App> Ctx<App> {
@@ -64,7 +67,7 @@ impl<App> Ctx<App> {
     /// The context of another attempt at the same, with all that was recorded so far.
     #[cfg(feature = "testkit")]
     pub(crate) fn again(&self, checkpoints: Vec<Payload>) -> Self {
-        let Scope { run, epoch, saga, step, of, role, attempt, cancelled, link, .. } = &*self.scope;
+        let Scope { run, epoch, saga, step, of, role, attempt, cancelled, over, link, .. } = &*self.scope;
         let scope = Scope {
             run: run.clone(),
             epoch: *epoch,
@@ -75,6 +78,7 @@ impl<App> Ctx<App> {
             attempt: attempt + 1,
             checkpoints,
             cancelled: cancelled.clone(),
+            over: Arc::clone(over),
             link: link.clone(),
         };
         Self::new(Arc::clone(&self.app), scope)
@@ -112,6 +116,7 @@ impl<App> Ctx<App> {
                 attempt: 1,
                 checkpoints: Vec::new(),
                 cancelled,
+                over: Arc::default(),
                 link: None,
             },
         )
@@ -194,7 +199,7 @@ impl<App> Ctx<App> {
             return Err(StepError::fatal("only actions can record checkpoints"));
         }
         match &self.scope.link {
-            Some(link) => link.checkpoint(self.scope.of, value).await,
+            Some(link) => link.checkpoint(&self.scope, value).await,
             None => Ok(()),
         }
     }
@@ -253,7 +258,7 @@ impl<App> Ctx<App> {
         let asking = async {
             loop {
                 if let Some(link) = &self.scope.link
-                    && !link.subject_is_there().await
+                    && !link.subject_is_there(&self.scope).await
                 {
                     return Err(PollError::SubjectGone);
                 }

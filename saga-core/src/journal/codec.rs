@@ -7,12 +7,15 @@
 //! ```
 
 use crate::id::Seq;
-use crate::journal::Record;
+use crate::journal::{Record, json};
 
 /// The version of the envelope that this build writes. It reads this one and every older one.
 pub const FORMAT_VERSION: u8 = 1;
 
 const HEADER_BYTES: usize = 5;
+
+/// Most records are smaller than this, so that their bytes are allocated once.
+const USUAL_BYTES: usize = 256;
 
 /// A record as a store keeps it. Stores do not look inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,9 +93,9 @@ impl EncodedRecord {
     /// Never: a record's parts all have a JSON form.
     #[must_use]
     pub fn encode(record: &Record) -> Self {
-        let mut bytes = vec![0; HEADER_BYTES];
-        bytes[0] = FORMAT_VERSION;
-        serde_json::to_writer(&mut bytes, record).expect("a record always has a JSON form");
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        bytes.extend_from_slice(&[FORMAT_VERSION, 0, 0, 0, 0]);
+        json::write(record, &mut bytes);
         let checksum = crc32fast::hash(&bytes[HEADER_BYTES..]);
         bytes[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         Self { seq: record.seq, bytes }

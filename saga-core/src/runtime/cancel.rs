@@ -15,7 +15,7 @@ use crate::runtime::core::Core;
 use crate::runtime::driver::{End, encode};
 use crate::runtime::error::{CancelError, ParkReason};
 use crate::runtime::follow::Patience;
-use crate::runtime::registry::Mail;
+use crate::runtime::mailbox::Mail;
 use crate::store::{Append, ClaimError, Refused, RunStatus, RunSummary, Store, StoreError};
 
 /// How long a change in this process is waited for before the run is looked at again.

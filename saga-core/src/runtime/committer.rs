@@ -1,7 +1,8 @@
 //! Group commit: what all runs have to write, gathered and written with one sync.
 //!
 //! Batches are formed by load, not by timers: while one batch is being written the next one gathers, and a lone run
-//! never waits for company.
+//! never waits for company. A store that answers at once has no use for batches: there every append is written by whoever
+//! makes it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::runtime::metrics;
@@ -32,29 +34,47 @@ pub(crate) enum CommitError {
     Closed,
 }
 
-struct Request {
+pub(crate) struct Request {
     append: Append,
     reply: oneshot::Sender<Result<(), CommitError>>,
 }
 
-#[derive(Clone)]
-pub(crate) struct Committer {
-    requests: mpsc::UnboundedSender<Request>,
+/// Where appends are written.
+pub(crate) enum Committer {
+    /// By the loop that gathers them.
+    Gathering(mpsc::UnboundedSender<Request>),
+    /// By whoever makes them, for the store answers at once.
+    Immediate { store: Arc<dyn Store>, killed: CancellationToken },
 }
 
 impl Committer {
-    /// The committer, and the loop that somebody has to run for it.
-    pub(crate) fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send) {
+    /// The committer, and the loop that somebody has to run for it. It takes nothing more after `killed`.
+    pub(crate) fn new(store: Arc<dyn Store>, killed: CancellationToken) -> (Self, impl Future<Output = ()> + Send) {
         // Unbounded, but each run in flight has at most one append under way, and runs in flight are bounded.
         let (requests, incoming) = mpsc::unbounded_channel();
-        (Self { requests }, write_batches(store, incoming))
+        let committer = if store.is_immediate() {
+            Self::Immediate { store: Arc::clone(&store), killed }
+        } else {
+            Self::Gathering(requests)
+        };
+        (committer, write_batches(store, incoming))
     }
 
     /// Returns when the append is durable, or refused. A store that fails for a while is waited for.
     pub(crate) async fn commit(&self, append: Append) -> Result<(), CommitError> {
-        let (reply, answer) = oneshot::channel();
-        self.requests.send(Request { append, reply }).map_err(|_| CommitError::Closed)?;
-        answer.await.unwrap_or(Err(CommitError::Closed))
+        match self {
+            Self::Gathering(requests) => {
+                let (reply, answer) = oneshot::channel();
+                requests.send(Request { append, reply }).map_err(|_| CommitError::Closed)?;
+                answer.await.unwrap_or(Err(CommitError::Closed))
+            }
+            Self::Immediate { store, killed } => {
+                // Where nothing ever waits, a long run would keep its thread from all others.
+                tokio::task::consume_budget().await;
+                let answers = killed.run_until_cancelled(write_batch(&**store, std::slice::from_ref(&append))).await;
+                answers.and_then(|mut answers| answers.pop()).unwrap_or(Err(CommitError::Closed))
+            }
+        }
     }
 }
 
@@ -64,21 +84,26 @@ async fn write_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedRecei
         gather(&mut requests, &mut incoming).await;
         let (batch, replies): (Vec<Append>, Vec<_>) =
             requests.drain(..).map(|request| (request.append, request.reply)).unzip();
-        let started = Instant::now();
-        let answers = match AssertUnwindSafe(write(&*store, &batch)).catch_unwind().await {
-            Ok(answers) => answers,
-            Err(panic) => {
-                let reason = format!("it panicked: {}", panic_message(&*panic));
-                failed_for_good(StoreError::Poisoned { reason }, batch.len())
-            }
-        };
-        metrics::committed(started.elapsed(), batch.len());
-        debug!(appends = batch.len(), micros = started.elapsed().as_micros(), "committed");
-        for (reply, answer) in replies.into_iter().zip(answers) {
+        for (reply, answer) in replies.into_iter().zip(write_batch(&*store, &batch).await) {
             // Nobody may be waiting any more; what was written is written.
             let _ = reply.send(answer);
         }
     }
+}
+
+/// Writes a batch, whatever the store does, and gives one answer for each append.
+async fn write_batch(store: &dyn Store, batch: &[Append]) -> Vec<Answer> {
+    let started = Instant::now();
+    let answers = match AssertUnwindSafe(write(store, batch)).catch_unwind().await {
+        Ok(answers) => answers,
+        Err(panic) => {
+            let reason = format!("it panicked: {}", panic_message(&*panic));
+            failed_for_good(StoreError::Poisoned { reason }, batch.len())
+        }
+    };
+    metrics::committed(started, batch.len());
+    debug!(appends = batch.len(), micros = started.elapsed().as_micros(), "committed");
+    answers
 }
 
 /// Adds what comes from those who are ready to run, and have only not had their turn yet: above all those whom the batch

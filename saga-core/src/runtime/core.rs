@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,8 +19,9 @@ use crate::runtime::committer::Committer;
 use crate::runtime::driver::{Driver, End, Shared};
 use crate::runtime::error::ParkReason;
 use crate::runtime::heads::Heads;
+use crate::runtime::mailbox::{Mailbox, Mails, mailbox};
 use crate::runtime::metrics;
-use crate::runtime::registry::{Entry, Mail, ParkedRun, Progress, Registry};
+use crate::runtime::registry::{Entry, ParkedRun, Progress, Registry};
 use crate::store::{RunSummary, Store};
 
 pub(crate) type Sagas<App> = HashMap<(SagaName, u32), Arc<Definition<App>>>;
@@ -76,8 +77,8 @@ pub(crate) struct Taken<App> {
 
 /// The two ends of a run's mailbox, and of its progress.
 pub(crate) struct Lines {
-    pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
-    pub(crate) mail: mpsc::UnboundedReceiver<Mail>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) mail: Mails,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) lost: CancellationToken,
 }
@@ -92,9 +93,9 @@ impl<App: Send + Sync + 'static> Core<App> {
         clock: Clock,
         driving: Option<Driving<App>>,
     ) -> Arc<Self> {
-        let (committer, writing) = Committer::new(Arc::clone(&store));
-        let (heads, reading) = Heads::new(Arc::clone(&store));
         let killed = CancellationToken::new();
+        let (committer, writing) = Committer::new(Arc::clone(&store), killed.clone());
+        let (heads, reading) = Heads::new(Arc::clone(&store));
         let shared = Shared { clock, committer, parking: CancellationToken::new(), killed: killed.clone() };
         tokio::spawn(async move { killed.run_until_cancelled(futures::future::join(writing, reading)).await });
         Arc::new(Self {
@@ -117,8 +118,8 @@ impl<App: Send + Sync + 'static> Core<App> {
 
     /// Enters a run among those at hand, whose claim holds until `expires`.
     pub(crate) fn lines(&self, run: &RunId, epoch: Epoch, expires: Instant) -> Lines {
-        let (mailbox, mail) = mpsc::unbounded_channel();
-        let (progress, following) = watch::channel(Progress::Live);
+        let (mailbox, mail) = mailbox();
+        let (progress, following) = watch::channel(Progress::begun());
         let lost = CancellationToken::new();
         let entry =
             Entry { epoch, mailbox: mailbox.clone(), progress: following, lost: lost.clone(), expires: Some(expires) };

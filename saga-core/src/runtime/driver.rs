@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -23,9 +23,10 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
 use crate::runtime::error::ParkReason;
 use crate::runtime::execute::Executor;
+use crate::runtime::mailbox::{Mail, Mailbox, Mails};
 use crate::runtime::metrics;
 use crate::runtime::panics::panic_message;
-use crate::runtime::registry::{Mail, Progress};
+use crate::runtime::registry::Progress;
 use crate::store::{Append, Refused};
 
 /// What all drivers of a coordinator share.
@@ -50,8 +51,8 @@ pub(crate) struct Driver<App> {
     /// Seen before the driver began to work.
     pub(crate) seen: Vec<Observation>,
     pub(crate) app: Arc<App>,
-    pub(crate) mail: mpsc::UnboundedReceiver<Mail>,
-    pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
+    pub(crate) mail: Mails,
+    pub(crate) mailbox: Mailbox,
     pub(crate) progress: watch::Sender<Progress>,
     /// The run is no longer this worker's.
     pub(crate) lost: CancellationToken,
@@ -161,7 +162,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
     }
 
     async fn turns(mut self, in_flight: &mut InFlight) -> End {
-        let executor = Executor {
+        let executor = Arc::new(Executor {
             app: Arc::clone(&self.app),
             definition: Arc::clone(&self.definition),
             run: self.run.clone(),
@@ -170,15 +171,15 @@ impl<App: Send + Sync + 'static> Driver<App> {
             mailbox: self.mailbox.clone(),
             lost: self.lost.clone(),
             cancelled: self.lost.child_token(),
-            aborting: Arc::new(AtomicBool::new(false)),
-        };
+            aborting: AtomicBool::new(false),
+        });
         let mut seen: Vec<Seen> = std::mem::take(&mut self.seen).into_iter().map(Seen::from).collect();
         let commands = std::mem::take(&mut self.commands);
         self.act(&executor, in_flight, commands);
         let shared = Arc::clone(&self.shared);
         loop {
             // A turn: judge all that was seen, decide, write it down, act upon it.
-            while let Ok(mail) = self.mail.try_recv() {
+            while let Some(mail) = self.mail.try_recv() {
                 seen.push(open(mail));
             }
             // An action that is told of the loss may answer before this is stopped; that counts for nothing. Without this the
@@ -278,8 +279,8 @@ impl<App: Send + Sync + 'static> Driver<App> {
         match written {
             Ok(()) => {
                 // The end is told when nobody can find the run in flight any more.
-                if !self.state.is_settled() {
-                    self.progress.send_replace(Progress::Live);
+                if !self.state.is_settled() && self.is_watched() {
+                    self.progress.send_modify(|_| {});
                 }
                 Ok(())
             }
@@ -295,7 +296,12 @@ impl<App: Send + Sync + 'static> Driver<App> {
         }
     }
 
-    fn act(&self, executor: &Executor<App>, in_flight: &InFlight, commands: Vec<Command>) {
+    /// Whether somebody wants to know of every append. Who begins to now reads the journal after that.
+    fn is_watched(&self) -> bool {
+        matches!(&*self.progress.borrow(), Progress::Live { watched } if watched.load(Ordering::SeqCst))
+    }
+
+    fn act(&self, executor: &Arc<Executor<App>>, in_flight: &InFlight, commands: Vec<Command>) {
         for command in commands {
             in_flight.push(executor.execute(&self.state, command));
         }
@@ -318,7 +324,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
         tokio::select! {
             biased;
             Some(end) = in_flight.next() => seen.push(end.into()),
-            Some(mail) = self.mail.recv() => seen.push(open(mail)),
+            mail = self.mail.recv() => seen.push(open(mail)),
             () = sleep_until(wake), if !parking => {}
             () = shared.parking.cancelled(), if !parking => {}
         }

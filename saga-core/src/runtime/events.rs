@@ -16,6 +16,7 @@ const PAGE: usize = 256;
 pub(super) fn events<App: Send + Sync + 'static>(
     follower: Follower<App>,
 ) -> impl Stream<Item = Result<Record, OutcomeError>> + Send + 'static {
+    let follower = follower.watching();
     let reading = Reading { follower, read: Seq::ZERO, page: VecDeque::new(), failed: None, over: false };
     futures::stream::unfold(reading, |mut reading| async move {
         let next = reading.next().await.transpose()?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
@@ -20,9 +20,9 @@ use crate::id::{Epoch, ItemRef, RunId, StepIndex, StepName};
 use crate::journal::{FailureKind, FailureOrigin, ProbeAnswer};
 use crate::machine::{AttemptResult, Command, Observation, State, outcome};
 use crate::payload::Payload;
+use crate::runtime::mailbox::{Mail, Mailbox};
 use crate::runtime::metrics;
 use crate::runtime::panics::panic_message;
-use crate::runtime::registry::Mail;
 
 /// A probe or guard that has not answered after this long cannot tell.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,17 +36,17 @@ pub(crate) struct Executor<App> {
     pub(crate) run: RunId,
     pub(crate) epoch: Epoch,
     pub(crate) input: Payload,
-    pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
+    pub(crate) mailbox: Mailbox,
     /// Seen by everything in flight when the run is no longer this worker's.
     pub(crate) lost: CancellationToken,
     /// Seen by the actions that an abort asks to come to an end; a child of `lost`.
     pub(crate) cancelled: CancellationToken,
-    pub(crate) aborting: Arc<AtomicBool>,
+    pub(crate) aborting: AtomicBool,
 }
 
 impl<App: Send + Sync + 'static> Executor<App> {
     /// The future that executes a command, which the state that it came from must still stand behind.
-    pub(crate) fn execute(&self, state: &State, command: Command) -> BoxFuture<'static, Observation> {
+    pub(crate) fn execute(self: &Arc<Self>, state: &State, command: Command) -> BoxFuture<'static, Observation> {
         match command {
             Command::Run { of, attempt } => self.run_action(state, of, attempt),
             Command::Probe { of } => self.probe(state, of),
@@ -56,7 +56,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
         }
     }
 
-    fn run_action(&self, state: &State, of: ItemRef, attempt: u32) -> BoxFuture<'static, Observation> {
+    fn run_action(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32) -> BoxFuture<'static, Observation> {
         let plan = &self.definition.plan;
         let step = plan.step(of.step);
         let Some(input) = state.item_input(plan, of) else {
@@ -83,7 +83,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
         .boxed()
     }
 
-    fn undo(&self, state: &State, of: ItemRef, attempt: u32) -> BoxFuture<'static, Observation> {
+    fn undo(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32) -> BoxFuture<'static, Observation> {
         let plan = &self.definition.plan;
         let step = plan.step(of.step);
         let (Some(input), Some(code)) = (state.item_input(plan, of), self.definition.steps[of.step.at()].undo.clone())
@@ -111,7 +111,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
         .boxed()
     }
 
-    fn probe(&self, state: &State, of: ItemRef) -> BoxFuture<'static, Observation> {
+    fn probe(self: &Arc<Self>, state: &State, of: ItemRef) -> BoxFuture<'static, Observation> {
         let plan = &self.definition.plan;
         let step = plan.step(of.step);
         let unknown = Observation::Probe { of, answer: ProbeAnswer::Unknown };
@@ -138,7 +138,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
     }
 
     /// Asks until the guard knows: only a certain no counts, and only a certain yes lets the rollback spare anything.
-    fn ask_guard(&self) -> BoxFuture<'static, Observation> {
+    fn ask_guard(self: &Arc<Self>) -> BoxFuture<'static, Observation> {
         let Some(code) = self.definition.guard.clone() else {
             return futures::future::ready(Observation::Guard { gone: false }).boxed();
         };
@@ -160,7 +160,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
         .boxed()
     }
 
-    fn finalize(&self, state: &State) -> BoxFuture<'static, Observation> {
+    fn finalize(self: &Arc<Self>, state: &State) -> BoxFuture<'static, Observation> {
         let plan = &self.definition.plan;
         let (Some(code), Some(end)) = (self.definition.finalizer.clone(), outcome(plan, state)) else {
             return futures::future::ready(Observation::Finalizer { result: Ok(()) }).boxed();
@@ -179,69 +179,53 @@ impl<App: Send + Sync + 'static> Executor<App> {
     }
 
     /// The context of an action, and the flag to be set when its attempt is over.
-    fn action_context(&self, state: &State, of: ItemRef, attempt: u32) -> (Ctx<App>, Arc<AtomicBool>) {
+    fn action_context(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32) -> (Ctx<App>, Arc<AtomicBool>) {
         let step = self.definition.plan.step(of.step);
-        let asks = if step.is_forward() { Asks::AndGoesOn } else { Asks::AndStops };
-        let link = self.link(asks);
-        let over = Arc::clone(&link.over);
-        let checkpoints = state.checkpoints(of).to_vec();
         // Forward steps are finished whatever happens to the run.
         let cancelled = if step.is_forward() { self.lost.child_token() } else { self.cancelled.clone() };
-        (self.scoped(step.name.clone(), of, attempt, Role::Action, checkpoints, cancelled, link), over)
+        let scope = Scope {
+            attempt,
+            checkpoints: state.checkpoints(of).to_vec(),
+            ..self.scope(step.name.clone(), of, Role::Action, cancelled)
+        };
+        let over = Arc::clone(&scope.over);
+        (self.within(scope), over)
     }
 
     /// The context of code that is shielded: a compensation cleans up after an abort, and a probe settles how it goes on.
-    fn context(&self, state: &State, of: ItemRef, attempt: u32, role: Role) -> Ctx<App> {
+    fn context(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32, role: Role) -> Ctx<App> {
         let step = self.definition.plan.step(of.step).name.clone();
         let checkpoints = state.checkpoints(of).to_vec();
-        self.scoped(step, of, attempt, role, checkpoints, self.lost.child_token(), self.link(Asks::Never))
+        self.within(Scope { attempt, checkpoints, ..self.scope(step, of, role, self.lost.child_token()) })
     }
 
     /// A context for code that belongs to the run as a whole.
-    fn run_context(&self, name: &str, role: Role) -> Ctx<App> {
+    fn run_context(self: &Arc<Self>, name: &str, role: Role) -> Ctx<App> {
         let name = StepName::new(name).unwrap_or_else(|_| self.definition.plan.step(StepIndex(0)).name.clone());
         let of = ItemRef::new(StepIndex(u32::MAX), 0);
-        self.scoped(name, of, 1, role, Vec::new(), self.lost.child_token(), self.link(Asks::Never))
+        self.within(self.scope(name, of, role, self.lost.child_token()))
     }
 
-    fn link(&self, asks: Asks) -> RunLink<App> {
-        RunLink {
-            app: Arc::clone(&self.app),
-            definition: Arc::clone(&self.definition),
-            run: self.run.clone(),
-            epoch: self.epoch,
-            input: self.input.clone(),
-            mailbox: self.mailbox.clone(),
-            aborting: Arc::clone(&self.aborting),
-            over: Arc::new(AtomicBool::new(false)),
-            asks,
-        }
+    fn within(self: &Arc<Self>, scope: Scope) -> Ctx<App> {
+        let link = Arc::clone(self) as Arc<dyn Link>;
+        Ctx::new(Arc::clone(&self.app), Scope { link: Some(link), ..scope })
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn scoped(
-        &self,
-        step: StepName,
-        of: ItemRef,
-        attempt: u32,
-        role: Role,
-        checkpoints: Vec<Payload>,
-        cancelled: CancellationToken,
-        link: RunLink<App>,
-    ) -> Ctx<App> {
-        let scope = Scope {
+    /// The scope of a first attempt of what nothing is known of, with no way back to the run.
+    fn scope(&self, step: StepName, of: ItemRef, role: Role, cancelled: CancellationToken) -> Scope {
+        Scope {
             run: self.run.clone(),
             epoch: self.epoch,
             saga: self.definition.plan.saga().clone(),
             step,
             of,
             role,
-            attempt,
-            checkpoints,
+            attempt: 1,
+            checkpoints: Vec::new(),
             cancelled,
-            link: Some(Arc::new(link)),
-        };
-        Ctx::new(Arc::clone(&self.app), scope)
+            over: Arc::default(),
+            link: None,
+        }
     }
 }
 
@@ -273,68 +257,35 @@ async fn attempt_of<T>(
     result.map_err(parts)
 }
 
-/// Whether an action's waits ask the guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asks {
-    /// Compensations, probes and the finalizer work because the subject may be gone.
-    Never,
-    /// A forward step is finished whatever happens, but the run should know.
-    AndGoesOn,
-    /// The wait is over when the subject is gone.
-    AndStops,
-}
-
-/// The way from an action back to its run.
-struct RunLink<App> {
-    app: Arc<App>,
-    definition: Arc<Definition<App>>,
-    run: RunId,
-    epoch: Epoch,
-    input: Payload,
-    mailbox: mpsc::UnboundedSender<Mail>,
-    aborting: Arc<AtomicBool>,
-    /// The attempt has ended, whatever it has left running.
-    over: Arc<AtomicBool>,
-    asks: Asks,
-}
-
 #[async_trait]
-impl<App: Send + Sync + 'static> Link for RunLink<App> {
-    async fn checkpoint(&self, of: ItemRef, value: Payload) -> Result<(), StepError> {
-        if self.over.load(Ordering::SeqCst) {
+impl<App: Send + Sync + 'static> Link for Executor<App> {
+    async fn checkpoint(&self, by: &Scope, value: Payload) -> Result<(), StepError> {
+        if by.over.load(Ordering::SeqCst) {
             return Err(StepError::failed("the attempt has ended, nothing more can be recorded"));
         }
         let (reply, answer) = oneshot::channel();
         let gone = || StepError::failed("the run is no longer this worker's, nothing more can be recorded");
-        self.mailbox.send(Mail::Checkpoint(of, value, reply)).map_err(|_| gone())?;
+        self.mailbox.send(Mail::Checkpoint(by.of, value, reply)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
-    async fn subject_is_there(&self) -> bool {
-        // Once the run is being aborted, what still waits is being finished; asking would only get in its way.
-        if self.asks == Asks::Never || self.aborting.load(Ordering::Relaxed) {
+    async fn subject_is_there(&self, by: &Scope) -> bool {
+        // Compensations, probes and the finalizer work because the subject may be gone. Once the run is being aborted, what
+        // still waits is being finished; asking would only get in its way.
+        if by.role != Role::Action || self.aborting.load(Ordering::Relaxed) {
             return true;
         }
         let Some(guard) = self.definition.guard.clone() else { return true };
-        let scope = Scope {
-            run: self.run.clone(),
-            epoch: self.epoch,
-            saga: self.definition.plan.saga().clone(),
-            step: self.definition.plan.step(StepIndex(0)).name.clone(),
-            of: ItemRef::new(StepIndex(u32::MAX), 0),
-            role: Role::Guard,
-            attempt: 1,
-            checkpoints: Vec::new(),
-            cancelled: CancellationToken::new(),
-            link: None,
-        };
+        let step = self.definition.plan.step(StepIndex(0)).name.clone();
+        let scope = self.scope(step, ItemRef::new(StepIndex(u32::MAX), 0), Role::Guard, CancellationToken::new());
         let ctx = Ctx::new(Arc::clone(&self.app), scope);
         let input = self.input.clone();
         match attempt_of(Some(QUESTION_TIMEOUT), async move { guard(ctx, input).await }).await {
             Ok(true) => true,
             Ok(false) => {
                 let _ = self.mailbox.send(Mail::SubjectGone);
-                self.asks == Asks::AndGoesOn
+                // A forward step is finished whatever happens, but the run should know.
+                self.definition.plan.step(by.of.step).is_forward()
             }
             Err((error, _)) => {
                 debug!(%error, "the guard cannot tell; it is asked again");

@@ -1,6 +1,7 @@
 //! Following a run: by the news of its driver while it is driven here, by looking at the store while it is not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -47,6 +48,8 @@ pub(super) struct Follower<App> {
     pub(super) core: Arc<Core<App>>,
     pub(super) run: RunId,
     following: Option<watch::Receiver<Progress>>,
+    /// Wants to know of every append, not only of the end.
+    watches: bool,
     patience: Patience,
 }
 
@@ -60,22 +63,37 @@ impl<App: Send + Sync + 'static> Follower<App> {
             told => !matches!(told, Progress::Failed(_)),
         });
         let following = core.registry.get(&run).map(|entry| entry.progress).or(last);
-        Self { core, run, following, patience: Patience::default() }
+        Self { core, run, following, watches: false, patience: Patience::default() }
+    }
+
+    /// One who wants to know of every append that is made after a look, not only of the end.
+    pub(super) fn watching(mut self) -> Self {
+        self.watches = true;
+        self
     }
 
     /// Where the run stands now.
     pub(super) async fn look(&mut self) -> Result<Standing, OutcomeError> {
         if let Some(following) = &mut self.following {
-            let told = following.borrow_and_update().clone();
-            match told {
-                Progress::Live if following.has_changed().is_ok() => return Ok(Standing::Live),
-                Progress::Settled(outcome) => return Ok(Standing::Settled(outcome)),
-                Progress::Failed(error) => return Err(OutcomeError::Store(error)),
-                // Whoever drives it now, it is not whom we followed.
-                Progress::Live | Progress::Parked | Progress::Stopped => self.following = None,
+            let is_live = match &*following.borrow_and_update() {
+                Progress::Live { watched } => {
+                    watched.fetch_or(self.watches, Ordering::SeqCst);
+                    true
+                }
+                Progress::Settled(outcome) => return Ok(Standing::Settled(Arc::clone(outcome))),
+                Progress::Failed(error) => return Err(OutcomeError::Store(Arc::clone(error))),
+                Progress::Parked | Progress::Stopped => false,
+            };
+            if is_live && following.has_changed().is_ok() {
+                return Ok(Standing::Live);
             }
+            // Whoever drives it now, it is not whom we followed.
+            self.following = None;
         }
         if let Some(entry) = self.core.registry.get(&self.run) {
+            if let Progress::Live { watched } = &*entry.progress.borrow() {
+                watched.fetch_or(self.watches, Ordering::SeqCst);
+            }
             self.following = Some(entry.progress);
             return Ok(Standing::Live);
         }

@@ -17,6 +17,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::id::{SagaName, StepName};
 use crate::store::RunStatus;
 
@@ -72,10 +74,10 @@ pub(super) fn undo_failed(saga: &SagaName, step: &StepName) {
         .increment(1);
 }
 
-pub(super) fn committed(took: Duration, appends: usize) {
+pub(super) fn committed(began: Instant, appends: usize) {
     #[cfg(feature = "metrics")]
     {
-        ::metrics::histogram!("saga_commit_seconds").record(took.as_secs_f64());
+        ::metrics::histogram!("saga_commit_seconds").record(began.elapsed().as_secs_f64());
         #[allow(clippy::cast_precision_loss)]
         ::metrics::histogram!("saga_commit_appends").record(appends as f64);
     }

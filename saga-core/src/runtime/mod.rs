@@ -23,6 +23,7 @@ mod execute;
 mod follow;
 mod handle;
 mod heads;
+mod mailbox;
 mod metrics;
 mod operator;
 mod options;

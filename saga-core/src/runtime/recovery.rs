@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -17,8 +17,9 @@ use crate::machine::{Observation, State, replay};
 use crate::runtime::core::{Core, Driving, Lines, Taken};
 use crate::runtime::driver::End;
 use crate::runtime::error::ParkReason;
+use crate::runtime::mailbox::{Mail, Mails};
 use crate::runtime::panics::panic_message;
-use crate::runtime::registry::{Mail, Progress};
+use crate::runtime::registry::Progress;
 use crate::store::{RunSummary, StoreError};
 
 /// How many records are read in one call to the store.
@@ -61,7 +62,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         &self,
         driving: &Driving<App>,
         claimed: &RunSummary,
-        mail: &mut mpsc::UnboundedReceiver<Mail>,
+        mail: &mut Mails,
     ) -> Result<(Taken<App>, OwnedSemaphorePermit), End> {
         let slot = self.wait_for_place(driving, claimed, mail).await?;
         let (definition, state) = tokio::select! {
@@ -86,7 +87,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         &self,
         driving: &Driving<App>,
         claimed: &RunSummary,
-        mail: &mut mpsc::UnboundedReceiver<Mail>,
+        mail: &mut Mails,
     ) -> Result<OwnedSemaphorePermit, End> {
         let mut place = std::pin::pin!(Arc::clone(&driving.slots).acquire_owned());
         loop {
@@ -94,7 +95,7 @@ impl<App: Send + Sync + 'static> Core<App> {
                 biased;
                 () = self.shared.parking.cancelled() => return Err(End::Stopped),
                 place = &mut place => return place.map_err(|_| End::Stopped),
-                Some(mail) = mail.recv() => mail,
+                mail = mail.recv() => mail,
             };
             match mail {
                 Mail::Cancel(by, reply) => {

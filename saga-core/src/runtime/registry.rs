@@ -1,26 +1,26 @@
 //! The runs that a coordinator has at hand, and those that it had to set aside.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::action::StepError;
-use crate::id::{Epoch, ItemRef, RunId};
-use crate::journal::Actor;
+use crate::id::{Epoch, RunId};
 use crate::outcome::Outcome;
 use crate::payload::Payload;
 use crate::runtime::error::ParkReason;
+use crate::runtime::mailbox::Mailbox;
 use crate::store::StoreError;
 
 /// How far a run has come, as its handles see it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Progress {
-    /// It goes on; told anew after every append.
-    Live,
+    /// It goes on. Told anew after every append if somebody wants that, and set this: waking costs more than a step does.
+    Live { watched: AtomicBool },
     /// It came to rest.
     Settled(Arc<Outcome<Payload>>),
     /// It was set aside; the registry knows why.
@@ -31,21 +31,18 @@ pub(crate) enum Progress {
     Failed(Arc<StoreError>),
 }
 
-/// What a driver is told from outside of its loop.
-pub(crate) enum Mail {
-    /// Somebody cancels the run; answered when that is durable.
-    Cancel(Actor, oneshot::Sender<()>),
-    /// An action records progress; answered when that is durable, or has come too late.
-    Checkpoint(ItemRef, Payload, oneshot::Sender<Result<(), StepError>>),
-    /// The guard said, in the middle of a wait, that the subject is gone.
-    SubjectGone,
+impl Progress {
+    /// That of a run that nobody watches yet.
+    pub(crate) fn begun() -> Self {
+        Self::Live { watched: AtomicBool::new(false) }
+    }
 }
 
 /// A run that is being driven, or waits for its turn.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) epoch: Epoch,
-    pub(crate) mailbox: mpsc::UnboundedSender<Mail>,
+    pub(crate) mailbox: Mailbox,
     pub(crate) progress: watch::Receiver<Progress>,
     /// Tells the driver that the run is no longer this worker's.
     pub(crate) lost: CancellationToken,

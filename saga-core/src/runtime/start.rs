@@ -67,7 +67,8 @@ impl<App: Send + Sync + 'static> Core<App> {
         // In a task of its own: once the append is under way the run may be durable, and somebody has to drive it, even if
         // the caller stops waiting for the answer.
         let (reply, answer) = oneshot::channel();
-        self.tasks.spawn(Arc::clone(self).start_and_drive(new, reply));
+        // Boxed, for it is large, and moved several times on its way into a task.
+        self.tasks.spawn(Box::pin(Arc::clone(self).start_and_drive(new, reply)));
         // Without an answer the runtime is being shut down.
         let started = answer.await.unwrap_or(Err(StartError::ShuttingDown))?;
         Ok(RunHandle::new(Arc::clone(self), run, started))

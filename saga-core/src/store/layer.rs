@@ -196,6 +196,11 @@ pub trait Layer: Send + Sync + 'static {
         self.below().is_shared()
     }
 
+    /// [`Store::is_immediate`]; not unless the layer says so, for it may wait for something.
+    fn is_immediate(&self) -> bool {
+        false
+    }
+
     /// [`Store::hints`].
     fn hints(&self) -> Option<watch::Receiver<()>> {
         self.below().hints()
@@ -305,6 +310,10 @@ impl<L: Layer> Store for L {
 
     fn is_shared(&self) -> bool {
         Layer::is_shared(self)
+    }
+
+    fn is_immediate(&self) -> bool {
+        Layer::is_immediate(self)
     }
 
     fn hints(&self) -> Option<watch::Receiver<()>> {

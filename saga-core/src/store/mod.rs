@@ -361,6 +361,12 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
+    /// Whether [`append`](Self::append) answers at once, because it waits for no disk and no network. Then there is nothing
+    /// to be gained by gathering the appends of many runs into one batch: each run makes its own, where it is.
+    fn is_immediate(&self) -> bool {
+        false
+    }
+
     /// Told whenever there may be runs to claim, or requests for runs that are held: a hint to look before it is time to,
     /// which may be missed, or be for nothing. `None`, which is the default, if the store gives no hints.
     fn hints(&self) -> Option<watch::Receiver<()>> {

@@ -83,6 +83,17 @@ impl FaultState {
         answer.expect("send_modify always calls its closure")
     }
 
+    /// As [`change`](Self::change), for what only crashes and failures tell to those who wait: counting alone wakes nobody.
+    fn count<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut answer = None;
+        self.state.send_if_modified(|state| {
+            let crashed = state.crashed;
+            answer = Some(change(state));
+            state.crashed != crashed
+        });
+        answer.expect("send_if_modified always calls its closure")
+    }
+
     pub(super) fn next_life(&self) -> u64 {
         self.change(|state| {
             *state = State {
@@ -136,7 +147,7 @@ impl FaultState {
     }
 
     pub(super) fn before_append(&self, life: u64, appends: usize) -> Result<Turn, StoreError> {
-        self.change(|state| {
+        self.count(|state| {
             match Self::check(state, life) {
                 None => return Ok(Turn::Crash),
                 Some(answer) => answer?,
@@ -158,7 +169,7 @@ impl FaultState {
     }
 
     pub(super) fn after_append(&self, appends: u64, records: usize) -> Turn {
-        self.change(|state| {
+        self.count(|state| {
             state.appends += appends;
             state.records += records as u64;
             if state.crash_after.is_some_and(|k| state.appends >= k) {

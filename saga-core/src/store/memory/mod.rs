@@ -2,6 +2,7 @@
 
 mod faults;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -107,31 +108,29 @@ impl Shared {
 impl Runs {
     fn append(&mut self, append: &Append, now: Instant) -> Result<(), Refused> {
         head::check_form(append, MAX_RECORD_BYTES)?;
-        let run = append.run.clone();
-        match (&append.start, self.by_id.get_mut(&append.run)) {
-            (Some(_), Some(_)) => return Err(Refused::Exists { run }),
-            (None, None) => return Err(Refused::UnknownRun { run }),
-            (None, Some(found)) => {
+        let run = || append.run.clone();
+        let Self { by_id, keys } = self;
+        let head = match (&append.start, by_id.entry(append.run.clone())) {
+            (Some(_), Entry::Occupied(_)) => return Err(Refused::Exists { run: run() }),
+            (None, Entry::Vacant(_)) => return Err(Refused::UnknownRun { run: run() }),
+            (None, Entry::Occupied(found)) => {
+                let found = found.into_mut();
                 found.head.check(append)?;
                 found.head.advance(append);
                 found.records.extend_from_slice(&append.records);
+                &found.head
             }
-            (Some(new), None) => {
-                self.take_key(new.key.as_ref(), &run)?;
+            (Some(new), Entry::Vacant(free)) => {
+                take_key(keys, new.key.as_ref(), &append.run)?;
                 let head = Head::start(append, new, now);
-                self.by_id.insert(run, Run { head, records: append.records.clone() });
+                &free.insert(Run { head, records: append.records.clone() }).head
             }
+        };
+        if append.status.is_ended()
+            && let Some(key) = &head.summary().key
+        {
+            keys.remove(key);
         }
-        self.free_key_if_ended(&append.run);
-        Ok(())
-    }
-
-    fn take_key(&mut self, key: Option<&ExclusiveKey>, run: &RunId) -> Result<(), Refused> {
-        let Some(key) = key else { return Ok(()) };
-        if let Some(holder) = self.keys.get(key) {
-            return Err(Refused::KeyHeld { key: key.clone(), holder: holder.clone() });
-        }
-        self.keys.insert(key.clone(), run.clone());
         Ok(())
     }
 
@@ -142,17 +141,10 @@ impl Runs {
             return Err(Refused::Exists { run });
         }
         if !summary.status.is_ended() {
-            self.take_key(summary.key.as_ref(), &run)?;
+            take_key(&mut self.keys, summary.key.as_ref(), &run)?;
         }
         self.by_id.insert(run, Run { head: Head::found(summary.clone()), records: records.to_vec() });
         Ok(())
-    }
-
-    fn free_key_if_ended(&mut self, run: &RunId) {
-        let Some(found) = self.by_id.get(run).filter(|found| found.head.status().is_ended()) else { return };
-        if let Some(key) = &found.head.summary().key {
-            self.keys.remove(key);
-        }
     }
 
     fn delete(&mut self, run: &RunId) -> Result<(), StoreError> {
@@ -165,6 +157,15 @@ impl Runs {
             }
         }
     }
+}
+
+fn take_key(keys: &mut HashMap<ExclusiveKey, RunId>, key: Option<&ExclusiveKey>, run: &RunId) -> Result<(), Refused> {
+    let Some(key) = key else { return Ok(()) };
+    if let Some(holder) = keys.get(key) {
+        return Err(Refused::KeyHeld { key: key.clone(), holder: holder.clone() });
+    }
+    keys.insert(key.clone(), run.clone());
+    Ok(())
 }
 
 #[async_trait]
@@ -305,6 +306,10 @@ impl Store for MemoryStore {
         self.alive().await?;
         let (runs, now) = (self.runs(), Instant::now());
         Ok(runs.by_id.values().filter_map(|found| found.head.cancel_request(worker, now)).collect())
+    }
+
+    fn is_immediate(&self) -> bool {
+        true
     }
 
     fn hints(&self) -> Option<watch::Receiver<()>> {

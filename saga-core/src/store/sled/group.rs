@@ -10,6 +10,9 @@ use crate::store::sled::frame::{
 /// Entries of more records than this are cut in two, so that a directory always fits in a frame.
 const MAX_RECORDS_PER_ENTRY: usize = 256;
 
+/// What an entry has before the run's id: what it is of, and how long the id is.
+const HEAD_BYTES: usize = 3;
+
 #[derive(Default)]
 struct Pending {
     directory: Vec<u8>,
@@ -67,7 +70,7 @@ impl Group {
                 (Some(json), false, Kind::Copy) => (Kind::Copy, json.as_slice()),
                 (_, false, _) => (Kind::Append, [].as_slice()),
             };
-            let fixed = entry_head(kind, run).len() + 8 + 8 + 1 + 8 + 2 + json.len() + 2;
+            let fixed = HEAD_BYTES + run.as_str().len() + 8 + 8 + 1 + 8 + 2 + json.len() + 2;
             let fitting = |room: usize| {
                 let mut used = fixed;
                 let fits = |record: &&EncodedRecord| {
@@ -95,6 +98,7 @@ impl Group {
             let last = later.is_empty() || kind == Kind::Copy;
             let status = if last { standing.status } else { RunStatus::Running };
             let mut entry = entry_head(kind, run);
+            entry.reserve(fixed + 4 * count);
             entry.extend_from_slice(&standing.epoch.0.to_le_bytes());
             entry.extend_from_slice(&now[0].seq.0.to_le_bytes());
             entry.push(status_code(status));
@@ -190,7 +194,8 @@ fn mark(frame: &mut Pending, run: &RunId) {
 
 fn entry_head(kind: Kind, run: &RunId) -> Vec<u8> {
     let id = run.as_str().as_bytes();
-    let mut entry = vec![kind.code()];
+    let mut entry = Vec::with_capacity(128);
+    entry.push(kind.code());
     entry.extend_from_slice(&u16_of(id.len()).to_le_bytes());
     entry.extend_from_slice(id);
     entry

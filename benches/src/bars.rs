@@ -1,0 +1,317 @@
+//! The bars that this project sets itself, each a ratio of two figures of one run, with its verdict.
+//!
+//! Costs in memory are CPU time, clients included, which other programs disturb less than they do elapsed time. The two sides
+//! of a ratio are measured in turns, several times; the medians count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use saga_core::store::{MemoryStore, Query, SledStore, Store};
+use saga_core::{Coordinator, Ctx, Saga, Seq, Shutdown, StepError, Timestamp};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::Failure;
+use crate::limit::{Load, plain_file};
+use crate::measure::{Figures, Stop, closed_loop, memory};
+use crate::report::table;
+use crate::stores::{Place, StoreKind};
+use crate::tap::Tap;
+use crate::workload::{Nothing, Workload, chain, stages};
+
+/// So often the two sides of a ratio are measured, in turns.
+const ROUNDS: usize = 3;
+/// So many runs wait, or are recovered.
+const WAITING: usize = 20_000;
+const RECOVERED: usize = 100_000;
+
+/// A bar, and what was measured.
+#[derive(Debug, Clone)]
+pub struct Bar {
+    what: &'static str,
+    bar: String,
+    measured: String,
+    is_met: bool,
+}
+
+impl Bar {
+    fn at_most(what: &'static str, limit: f64, unit: &str, measured: f64) -> Self {
+        Self {
+            what,
+            bar: format!("at most {limit}{unit}"),
+            measured: format!("{measured:.2}{unit}"),
+            is_met: measured <= limit,
+        }
+    }
+
+    fn at_least(what: &'static str, limit: f64, measured: f64) -> Self {
+        let percent = |share: f64| format!("{:.0} %", share * 100.0);
+        let bar = format!("at least {}", percent(limit));
+        Self { what, bar, measured: percent(measured), is_met: measured >= limit }
+    }
+}
+
+/// The bars, for people.
+#[must_use]
+pub fn bars_table(bars: &[Bar]) -> String {
+    let rows = bars.iter().map(|bar| {
+        let verdict = if bar.is_met { "met" } else { "not met" };
+        vec![bar.what.to_owned(), bar.bar.clone(), bar.measured.clone(), verdict.to_owned()]
+    });
+    table(&["bar", "wanted", "measured", "verdict"], 1, rows)
+}
+
+/// Measures all of them; files are made in `place`.
+///
+/// # Errors
+///
+/// What a store or a saga fails with, or that a saga did not end as it has to.
+pub async fn measure(place: &Place) -> Result<Vec<Bar>, Failure> {
+    let mut bars = Vec::new();
+    let short = per_run(&chain(5), 1, 4_000);
+    let long = per_run(&chain(10_000), 1, 3);
+    let (short, long) = in_turns(short, long).await?;
+    let ratio = (long / 10_000.0) / (short / 5.0);
+    bars.push(Bar::at_most("a step of a chain of 10 000, over one of 5", 1.3, " x", ratio));
+
+    // 16 side by side and one that joins them, a hundred times.
+    let (wide, row) = in_turns(per_run(&stages(16, 100), 1, 10), per_run(&chain(1_700), 1, 10)).await?;
+    bars.push(Bar::at_most("a step of 100 stages of 16, over one of a chain", 1.5, " x", wide / row));
+
+    let (undone, done) =
+        in_turns(per_run(&Workload::Undone.saga(), 1, 4_000), per_run(&Workload::Linear5.saga(), 1, 4_000)).await?;
+    bars.push(Bar::at_most("a saga that fails last and is undone, over one that completes", 2.2, " x", undone / done));
+
+    let (many, some) = in_turns(throughput(4_096), throughput(256)).await?;
+    bars.push(Bar::at_least("throughput in memory of 4 096 runs at a time, of that of 256", 0.9, many / some));
+
+    bars.extend(memory_of_waiting_runs().await?);
+
+    let (sled, limit) = on_sled(place, 1).await?;
+    let ratio = sled.percentile(50).as_secs_f64() / limit.percentile(50).as_secs_f64();
+    bars.push(Bar::at_most("latency of one run at a time on sled, over six appends to a file", 1.3, " x", ratio));
+    let (sled, limit) = on_sled(place, 256).await?;
+    let share = sled.throughput() / limit.throughput();
+    bars.push(Bar::at_least("throughput on sled of 256 runs at a time, of that of a plain file", 0.6, share));
+
+    bars.push(Bar::at_most("recovery of 100 000 runs, over reading and parsing", 3.0, " x", recovery(place).await?));
+    Ok(bars)
+}
+
+/// The medians of two figures that are measured in turns.
+async fn in_turns(
+    one: impl AsyncFn() -> Result<f64, Failure>,
+    other: impl AsyncFn() -> Result<f64, Failure>,
+) -> Result<(f64, f64), Failure> {
+    let mut rounds = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        rounds.0.push(one().await?);
+        rounds.1.push(other().await?);
+    }
+    let median = |mut figures: Vec<f64>| {
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    };
+    Ok((median(rounds.0), median(rounds.1)))
+}
+
+async fn run_in_memory(saga: &Saga<Nothing, u64, u64>, clients: usize, sagas: u64) -> Result<Figures, Failure> {
+    let coordinator = Coordinator::builder(MemoryStore::new(), Nothing).register(saga).start().await?;
+    let (runner, saga) = (coordinator.clone(), saga.clone());
+    let figures = closed_loop(clients, Stop::Sagas(sagas), move |number| {
+        let (runner, saga) = (runner.clone(), saga.clone());
+        async move {
+            let outcome = runner.start(&saga, number).await?.outcome().await?;
+            std::hint::black_box(outcome);
+            Ok(())
+        }
+    })
+    .await?;
+    coordinator.shutdown(Shutdown::Drain).await?;
+    Ok(figures)
+}
+
+/// CPU time of one run, in microseconds.
+fn per_run(
+    saga: &Saga<Nothing, u64, u64>,
+    clients: usize,
+    sagas: u64,
+) -> impl AsyncFn() -> Result<f64, Failure> + use<> {
+    let saga = saga.clone();
+    async move || Ok(run_in_memory(&saga, clients, sagas).await?.cpu.as_secs_f64() * 1e6 / sagas as f64)
+}
+
+fn throughput(clients: usize) -> impl AsyncFn() -> Result<f64, Failure> {
+    let saga = chain(5);
+    async move || Ok(run_in_memory(&saga, clients, 60_000).await?.throughput())
+}
+
+/// A saga on sled and what it writes on a plain file, from as many clients, in turns.
+async fn on_sled(place: &Place, clients: usize) -> Result<(Figures, Figures), Failure> {
+    let directory = tempfile::Builder::new().prefix("saga-bars-").tempdir_in(&place.directory)?;
+    let place = Place { directory: directory.path().to_owned(), ..place.clone() };
+    let tap = Tap::new(StoreKind::Sled.open(&place).await?.store);
+    let (written, saga) = (tap.written(), chain(5));
+    let coordinator = Coordinator::builder(tap, Nothing).register(&saga).start().await?;
+    let runner = coordinator.clone();
+    let run = move |number| {
+        let (runner, saga) = (runner.clone(), saga.clone());
+        async move { Workload::Linear5.check(number, &runner.start(&saga, number).await?.outcome().await?) }
+    };
+    let stop = Stop::After(Duration::from_secs(2));
+    let (mut ours, mut limits) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let before = written.now();
+        let turn = closed_loop(clients, stop, run.clone()).await?;
+        let writes = written.now().since(before);
+        let appends = (writes.appends / turn.sagas()).max(1);
+        let load = Load { appends, bytes: usize::try_from(writes.bytes / turn.sagas() / appends)? };
+        limits.push(plain_file(directory.path(), load, clients, stop).await?);
+        ours.push(turn);
+    }
+    coordinator.shutdown(Shutdown::Drain).await?;
+    Ok((Figures::sum(ours)?, Figures::sum(limits)?))
+}
+
+/// Where the actions of waiting runs wait.
+#[derive(Clone)]
+struct Gate {
+    arrived: Arc<AtomicUsize>,
+    all: Arc<Notify>,
+    open: Arc<Semaphore>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self { arrived: Arc::default(), all: Arc::default(), open: Arc::new(Semaphore::new(0)) }
+    }
+
+    async fn pass(&self, expected: usize) {
+        if self.arrived.fetch_add(1, Ordering::SeqCst) + 1 == expected {
+            self.all.notify_one();
+        }
+        // It is never closed.
+        drop(self.open.acquire().await);
+    }
+}
+
+fn waiting(expected: usize) -> Result<Saga<Gate, u64, u64>, Failure> {
+    let mut saga = Saga::<Gate, u64>::builder("waiting", 1);
+    let input = saga.input();
+    let wait = saga.step("wait", input, move |ctx: Ctx<Gate>, n: u64| async move {
+        ctx.pass(expected).await;
+        Ok::<_, StepError>(n)
+    });
+    let wait = wait.nothing_to_undo();
+    Ok(saga.build(wait)?)
+}
+
+/// What one run takes of the process's memory while it waits, journal and payloads included, and when it has ended and been
+/// pruned.
+async fn memory_of_waiting_runs() -> Result<[Bar; 2], Failure> {
+    let (store, saga) = (MemoryStore::new(), waiting(WAITING)?);
+    let mut grown = Vec::new();
+    let mut after = Vec::new();
+    // The first time the process takes the memory, which it keeps for the second.
+    for _ in 0..2 {
+        let before = memory().unwrap_or_default();
+        let gate = Gate::new();
+        let store = store.reopen();
+        let builder = Coordinator::builder(store.clone(), gate.clone()).register(&saga);
+        let coordinator = builder.max_in_flight(2 * WAITING).start().await?;
+        let mut runs = Vec::with_capacity(WAITING);
+        for number in 0..WAITING {
+            runs.push(coordinator.start(&saga, number as u64).await?);
+        }
+        gate.all.notified().await;
+        grown.push(memory().unwrap_or_default().saturating_sub(before) as f64 / WAITING as f64);
+        gate.open.add_permits(WAITING);
+        for run in runs {
+            run.outcome().await?;
+        }
+        drop(coordinator);
+        store.prune(Timestamp(u64::MAX), usize::MAX).await?;
+        after.push(memory().unwrap_or_default());
+    }
+    let left = after[1].saturating_sub(after[0]) as f64 / WAITING as f64;
+    Ok([
+        Bar::at_most("memory of a waiting run, its journal in memory included", 1.0, " KiB", grown[0] / 1024.0),
+        Bar::at_most("memory of a run that has ended", 0.05, " KiB", left / 1024.0),
+    ])
+}
+
+/// How long it takes to open a store and have all its live runs at work, over reading its file and parsing its journals.
+async fn recovery(place: &Place) -> Result<f64, Failure> {
+    let directory = tempfile::Builder::new().prefix("saga-bars-").tempdir_in(&place.directory)?;
+    let path = directory.path().join("sled");
+    let saga = waiting(RECOVERED)?;
+    let mut journals = Vec::new();
+    {
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(&path)?);
+        let gate = Arc::new(Gate::new());
+        let builder = Coordinator::builder_shared(Arc::clone(&store), Arc::clone(&gate)).register(&saga);
+        let coordinator = builder.max_in_flight(2 * RECOVERED).start().await?;
+        let starts = closed_loop(256, Stop::Sagas(RECOVERED as u64), {
+            let (coordinator, saga) = (coordinator.clone(), saga.clone());
+            move |number| {
+                let (coordinator, saga) = (coordinator.clone(), saga.clone());
+                async move {
+                    coordinator.start(&saga, number).await?;
+                    Ok(())
+                }
+            }
+        });
+        starts.await?;
+        gate.all.notified().await;
+        let mut query = Query { limit: 1_000, ..Query::default() };
+        loop {
+            let page = store.list(&query).await?;
+            for summary in &page.runs {
+                journals.extend(store.read(&summary.run, Seq::ZERO, usize::MAX).await?);
+            }
+            let Some(next) = page.next else { break };
+            query.after = Some(next);
+        }
+        coordinator.shutdown(Shutdown::Park { grace: Duration::ZERO }).await?;
+    }
+    let began = Instant::now();
+    std::hint::black_box(std::fs::read(path.join("db"))?);
+    for record in &journals {
+        std::hint::black_box(record.decode()?);
+    }
+    let floor = began.elapsed();
+    drop(journals);
+    let gate = Gate::new();
+    let began = Instant::now();
+    let builder = Coordinator::builder(SledStore::open(&path)?, gate.clone()).register(&saga);
+    let coordinator = builder.max_in_flight(2 * RECOVERED).start().await?;
+    gate.all.notified().await;
+    let took = began.elapsed();
+    coordinator.shutdown(Shutdown::Park { grace: Duration::ZERO }).await?;
+    Ok(took.as_secs_f64() / floor.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_given_by_the_bar() {
+        let bars = [
+            Bar::at_most("one", 1.3, " x", 1.3),
+            Bar::at_most("another", 1.3, " x", 1.31),
+            Bar::at_least("a third", 0.9, 0.9),
+            Bar::at_least("a fourth", 0.9, 0.89),
+        ];
+        assert_eq!(bars.each_ref().map(|bar| bar.is_met), [true, false, true, false]);
+        let table = bars_table(&bars);
+        assert_eq!(table.lines().filter(|line| line.ends_with(" not met")).count(), 2, "{table}");
+    }
+
+    #[tokio::test]
+    async fn both_sides_are_measured_in_turns() {
+        let turns = AtomicUsize::new(0);
+        let next = async || Ok(turns.fetch_add(1, Ordering::SeqCst) as f64);
+        assert_eq!(in_turns(next, next).await.unwrap(), (2.0, 3.0));
+    }
+}
