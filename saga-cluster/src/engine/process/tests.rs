@@ -285,8 +285,13 @@ async fn a_node_whose_directory_was_removed_ends() {
     let playground = Playground::new();
     let order = order("w-1");
     playground.engine.create(&order).await.unwrap();
+    let pid = playground.engine.sightings(&order.token).await.unwrap()[0].pid;
+    let signal = |signal| rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+    // It looks whether it is still wanted at moments of its own.
+    signal(rustix::process::Signal::STOP);
     std::fs::remove_dir_all(playground.engine.root().join("demo")).unwrap();
     assert_eq!(playground.engine.list(&order.cluster).await.unwrap().len(), 1, "found without its directory");
+    signal(rustix::process::Signal::CONT);
     let started = Instant::now();
     while playground.processes() > 0 {
         assert!(started.elapsed() < Duration::from_secs(20));
