@@ -92,7 +92,7 @@ pub async fn a_node_that_left_holds_nothing_that_is_missed(bench: &impl Bench) {
     for _ in 0..2 {
         let proofs = bench.plugin().decommission(&view, leaving(&cluster, &last), &Quiet).await;
         let proved: Vec<Node> = proofs.expect("it is emptied").iter().map(|proof| proof.node().clone()).collect();
-        assert_eq!(proved, [last.clone()], "each node that leaves, and no other");
+        assert_eq!(proved, std::slice::from_ref(&last), "each node that leaves, and no other");
     }
     bench.kill(&last).await;
     cluster.forget([&last.name]);

@@ -256,7 +256,7 @@ async fn keys_move_with_their_slots_when_a_cluster_grows_and_shrinks() {
     assert_eq!(cancelled.kind(), FailureKind::Failed);
     assert_eq!(servers.keys_found().await, KEYS);
     let proofs = servers.plugin.decommission(&view, servers.leaving(leaving), &Quiet).await.unwrap();
-    assert_eq!(proofs.into_iter().map(|proof| proof.node().clone()).collect::<Vec<_>>(), [first.clone()]);
+    assert_eq!(proofs.into_iter().map(|proof| proof.node().clone()).collect::<Vec<_>>(), leaving);
     // Done before is done, although it is a stranger by now.
     assert_eq!(servers.plugin.decommission(&view, servers.leaving(leaving), &Quiet).await.unwrap().len(), 1);
     servers.destroy(&first).await;
