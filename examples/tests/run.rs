@@ -37,3 +37,13 @@ fn a_crashed_run_is_taken_up_by_the_next_process() {
     assert!(resumed.status.success(), "{said}\n{}", String::from_utf8_lossy(&resumed.stderr));
     assert!(said.contains("=> completed") && !said.contains("pouring"), "what was done is not done again:\n{said}");
 }
+
+#[test]
+fn a_redis_cluster_is_scaled_under_load_and_no_key_is_lost() {
+    let output = example("redis_cluster").output().expect("it runs");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.matches("kill -9").count(), 2, "{said}");
+    assert_eq!(said.matches("finds an unfinished scale").count(), 2, "{said}");
+    assert!(said.contains("all there") && said.contains("no server is left"), "{said}");
+}

@@ -5,7 +5,8 @@
 //! - [`engine`]: makes and kills machines. The [process engine](engine::ProcessEngine) makes real ones, of one process
 //!   each;
 //! - [`plugin`]: makes machines a cluster. The [blocks plugin](plugin::BlocksPlugin) is a miniature block store, whose
-//!   data is really lost if one of its nodes is killed before it was decommissioned;
+//!   data is really lost if one of its nodes is killed before it was decommissioned; the Redis plugin (feature `redis`)
+//!   makes Redis Clusters;
 //! - [`service`]: the clusters of one repository, and the operations on them;
 //! - [`cli`]: the `saga-cluster` command;
 //! - [`node`]: what runs on a machine of the process engine;

@@ -15,6 +15,9 @@ mod interrupted;
 mod mistakes;
 #[path = "cli/moving.rs"]
 mod moving;
+#[cfg(feature = "redis")]
+#[path = "cli/redis.rs"]
+mod redis;
 #[path = "cli/two.rs"]
 mod two;
 #[path = "cli/workers.rs"]

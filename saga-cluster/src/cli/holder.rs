@@ -18,6 +18,8 @@ use super::trouble::{Exit, Trouble, chain};
 use crate::engine::{Engine, ProcessEngine};
 use crate::model::Timestamp;
 use crate::plugin::{BlocksPlugin, Plugin};
+#[cfg(feature = "redis")]
+use crate::plugin::{RedisPlugin, RedisProgram};
 use crate::service::{Operation, Service, ServiceBuilder, ServiceError};
 
 /// How long what is in flight may take when the program is told to stop.
@@ -34,7 +36,10 @@ pub(super) fn process_engine(data: &DataDir, program: Option<PathBuf>) -> Result
             .map_err(|error| Trouble::new(format!("this program cannot find its own file: {error}")).untouched())?,
     };
     let engine = ProcessEngine::new(data.machines(), program);
-    Ok(engine.map_err(|error| Trouble::new(chain(&error)).untouched())?.hide_variable(STORE_VARIABLE))
+    let engine = engine.map_err(|error| Trouble::new(chain(&error)).untouched())?.hide_variable(STORE_VARIABLE);
+    #[cfg(feature = "redis")]
+    let engine = engine.program(RedisPlugin::KIND, RedisProgram::new());
+    Ok(engine)
 }
 
 /// Opens the stores and starts the service, which takes up all that is unfinished. The caller holds the lock.
@@ -50,9 +55,12 @@ pub(super) async fn open(
 
 /// What this program can do, on these stores.
 pub(super) fn builder(stores: &Stores, engine: impl Engine, plugin: impl Plugin) -> ServiceBuilder {
-    Service::builder_shared(Arc::clone(&stores.journals), Arc::clone(&stores.records))
+    let builder = Service::builder_shared(Arc::clone(&stores.journals), Arc::clone(&stores.records))
         .engine(ENGINE, engine)
-        .plugin(BlocksPlugin::KIND, plugin)
+        .plugin(BlocksPlugin::KIND, plugin);
+    #[cfg(feature = "redis")]
+    let builder = builder.plugin(RedisPlugin::KIND, RedisPlugin::new());
+    builder
 }
 
 /// A service that remembers ended operations that long.

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ClusterName, Doomed, NewNode, Node, NodeName, NodeToken, Settings};
+use crate::model::{ClusterName, Doomed, KindName, NewNode, Node, NodeName, NodeToken, Settings};
 
 pub use error::EngineError;
 pub use process::ProcessEngine;
@@ -29,13 +29,23 @@ pub struct NodeOrder {
     /// The settings of its group.
     #[serde(default, skip_serializing_if = "Settings::is_empty")]
     pub settings: Settings,
+    /// The kind of plugin that its cluster is of, for engines that choose by it what a machine runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<KindName>,
 }
 
 impl NodeOrder {
     /// The order of a planned node, under an idempotency key. The same node and key give the same order for ever.
     pub fn new(cluster: ClusterName, node: NewNode, idempotency_key: &str) -> Self {
         let token = NodeToken::derive(&node.name, idempotency_key);
-        Self { cluster, name: node.name, token, settings: node.settings }
+        Self { cluster, name: node.name, token, settings: node.settings, plugin: None }
+    }
+
+    /// Says which kind of plugin the machine is for.
+    #[must_use]
+    pub fn for_plugin(mut self, plugin: Option<KindName>) -> Self {
+        self.plugin = plugin;
+        self
     }
 }
 

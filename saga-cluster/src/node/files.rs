@@ -10,6 +10,8 @@ use super::NodeError;
 
 /// What the process prints.
 pub(crate) const LOG: &str = "log";
+/// Locked while a process runs on the directory.
+pub(crate) const LOCK: &str = "lock";
 
 /// How long a starting node waits for the lock: whoever tests it holds it for a moment too.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,7 +31,7 @@ pub(super) fn blocks(dir: &Path) -> PathBuf {
 }
 
 fn lock_path(dir: &Path) -> PathBuf {
-    dir.join("lock")
+    dir.join(LOCK)
 }
 
 /// Locks a node's directory, if no process runs on it. The lock ends with the file, and with the process.
@@ -38,7 +40,7 @@ fn lock_path(dir: &Path) -> PathBuf {
 /// `WouldBlock`, if a process runs on it; `NotFound`, if the directory is gone.
 pub(crate) fn try_lock(dir: &Path) -> io::Result<File> {
     let path = lock_path(dir);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
@@ -49,12 +51,24 @@ pub(crate) fn try_lock(dir: &Path) -> io::Result<File> {
     if (held.dev(), held.ino()) == (named.dev(), named.ino()) { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
-/// Locks the directory for as long as the node lives.
-pub(super) async fn lock_for_life(dir: &Path) -> Result<File, NodeError> {
+/// The lock, if it was given to this process as its standard input: then it is held for as long as the process lives.
+fn given_lock(dir: &Path) -> bool {
+    let stdin = std::io::stdin();
+    let (Ok(given), Ok(named)) = (rustix::fs::fstat(&stdin), rustix::fs::stat(lock_path(dir))) else { return false };
+    let same = (given.st_dev, given.st_ino) == (named.st_dev, named.st_ino);
+    // Whoever has it can lock it again.
+    same && rustix::fs::flock(&stdin, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// Locks the directory for as long as the node lives. No file, if that was done by whoever started it.
+pub(super) async fn lock_for_life(dir: &Path) -> Result<Option<File>, NodeError> {
+    if given_lock(dir) {
+        return Ok(None);
+    }
     let started = Instant::now();
     loop {
         match try_lock(dir) {
-            Ok(lock) => return Ok(lock),
+            Ok(lock) => return Ok(Some(lock)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(NodeError::Destroyed { dir: dir.to_owned() });
             }
@@ -74,7 +88,7 @@ pub(super) async fn removed(dir: &Path) {
 }
 
 /// Writes a file whole: under another name, synced, then renamed, and the rename synced.
-pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
     write_synced(&draft, bytes)?;
     std::fs::rename(&draft, path)?;

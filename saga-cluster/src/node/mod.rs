@@ -31,7 +31,7 @@ use crate::model::{ClusterName, NodeName, NodeToken};
 
 pub use block::{BlockKey, InvalidBlockKey, MAX_BLOCK_BYTES};
 pub(crate) use client::{CallError, Connection};
-pub(crate) use files::{LOG, try_lock};
+pub(crate) use files::{LOCK, LOG, try_lock, write_atomically};
 pub(crate) use wire::{Refusal, State};
 
 /// Who a node is. Also the end of its command line, by which the process engine finds it.

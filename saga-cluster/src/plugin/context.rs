@@ -4,6 +4,7 @@ use std::future::pending;
 
 use async_trait::async_trait;
 
+use super::PluginError;
 use crate::model::NodeName;
 
 /// Lets a long operation tell how far it is, and see that it is no longer wanted.
@@ -13,6 +14,15 @@ use crate::model::NodeName;
 pub trait OpContext: Send + Sync {
     /// Tells that `done` of `total` parts of the work on a node are done. For people; nothing hangs on it.
     fn report(&self, node: &NodeName, done: u64, total: u64);
+
+    /// Notes durably that the work on a node has come that far: it is shown with what the operation leaves, should it
+    /// come to rest. What an attempt finds done it finds by looking, not here.
+    ///
+    /// # Errors
+    /// [`PluginError`], if it could not be noted: then the operation is to end with it.
+    async fn checkpoint(&self, _node: &NodeName, _done: &str) -> Result<(), PluginError> {
+        Ok(())
+    }
 
     /// Whether the operation is no longer wanted.
     fn is_cancelled(&self) -> bool;

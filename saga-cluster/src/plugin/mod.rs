@@ -3,8 +3,12 @@
 //! Every call may be made again after a crash in the middle of it, and must then go on from what it finds.
 
 pub mod blocks;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod context;
 mod error;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod view;
 
 use async_trait::async_trait;
@@ -14,7 +18,10 @@ use crate::model::{Cluster, ClusterSpec, Decommissioned, Leaving, Node, ScalePla
 pub use blocks::{BlocksClient, BlocksError, BlocksPlugin};
 pub use context::{OpContext, Quiet};
 pub use error::PluginError;
-pub use view::{ClusterView, Health, NodeHealth};
+pub use view::{ClusterView, Health, Light, NodeHealth};
+
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisPlugin, RedisProgram};
 
 /// What makes machines a cluster of some kind.
 #[async_trait]

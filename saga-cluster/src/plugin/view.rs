@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Cluster, ClusterName, ClusterSpec, Node, NodeName, ScalePlan};
 
 /// A cluster as a plugin sees it during one operation: its spec, and all of its nodes, the leaving ones marked.
@@ -79,6 +81,16 @@ pub enum NodeHealth {
     Unreachable(String),
 }
 
+impl NodeHealth {
+    fn light(&self) -> Light {
+        match self {
+            Self::Serving => Light::Green,
+            Self::Impaired(_) => Light::Yellow,
+            Self::Unreachable(_) => Light::Red,
+        }
+    }
+}
+
 impl fmt::Display for NodeHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,16 +101,55 @@ impl fmt::Display for NodeHealth {
     }
 }
 
-/// How the nodes of a cluster are.
+/// How a cluster is as a whole, apart from where it is in its life: a cluster that is being scaled may be green, and one
+/// that is in error too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Light {
+    /// All is as it should be.
+    #[default]
+    Green,
+    /// All that it holds can be had, but something is not as it should be.
+    Yellow,
+    /// Some of what it holds cannot be had now.
+    Red,
+}
+
+impl fmt::Display for Light {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Green => "green",
+            Self::Yellow => "yellow",
+            Self::Red => "red",
+        })
+    }
+}
+
+/// How a cluster and its nodes are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
     /// Each node.
     pub nodes: BTreeMap<NodeName, NodeHealth>,
+    /// All of them together.
+    pub light: Light,
+    /// Why it is not green; empty if it is.
+    pub why: String,
 }
 
 impl Health {
-    /// Whether every node serves.
+    /// The health of a cluster in which everything is on one node only: what does not answer cannot be had.
+    pub fn of_nodes(nodes: impl IntoIterator<Item = (NodeName, NodeHealth)>) -> Self {
+        let nodes: BTreeMap<_, _> = nodes.into_iter().collect();
+        let worst = nodes.iter().max_by_key(|(_, health)| health.light());
+        let (light, why) = match worst.map(|(name, health)| (health.light(), format!("{name} is {health}"))) {
+            None | Some((Light::Green, _)) => (Light::Green, String::new()),
+            Some(worst) => worst,
+        };
+        Self { nodes, light, why }
+    }
+
+    /// Whether every node serves, and the cluster as a whole.
     pub fn is_good(&self) -> bool {
-        self.nodes.values().all(|node| *node == NodeHealth::Serving)
+        self.light == Light::Green && self.nodes.values().all(|node| *node == NodeHealth::Serving)
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ClusterApp;
 use crate::model::NodeName;
-use crate::plugin::OpContext;
+use crate::plugin::{OpContext, PluginError};
 
 /// How many reports a slow listener may be behind. What it misses is older than what it gets.
 const BACKLOG: usize = 1024;
@@ -58,6 +58,14 @@ pub(super) struct CallContext {
     run: RunId,
     phase: String,
     stop: CancellationToken,
+    ctx: Ctx<ClusterApp>,
+}
+
+/// What is known of a node in the middle of a plugin's call.
+#[derive(serde::Serialize)]
+struct Noted<'a> {
+    node: &'a NodeName,
+    done: &'a str,
 }
 
 impl CallContext {
@@ -67,6 +75,7 @@ impl CallContext {
             run: ctx.run().clone(),
             phase: ctx.step().to_string(),
             stop: ctx.cancellation_token().child_token(),
+            ctx: ctx.clone(),
         }
     }
 
@@ -83,6 +92,11 @@ impl OpContext for CallContext {
         let (run, phase, node) = (self.run.clone(), self.phase.clone(), node.clone());
         // Nobody may be listening.
         let _ = self.live.reports.send(Report { run, phase, node, done, total });
+    }
+
+    async fn checkpoint(&self, node: &NodeName, done: &str) -> Result<(), PluginError> {
+        let noted = self.ctx.checkpoint(&Noted { node, done }).await;
+        noted.map_err(|error| PluginError::failed(format!("it could not be noted that {node} is {done}: {error}")))
     }
 
     fn is_cancelled(&self) -> bool {

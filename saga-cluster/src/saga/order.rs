@@ -31,8 +31,12 @@ impl Subject {
 
     /// The orders of these nodes.
     pub(super) fn tasks(&self, nodes: &[NewNode]) -> Vec<NodeTask> {
-        let task =
-            |node: &NewNode| NodeTask { cluster: self.name.clone(), engine: self.engine.clone(), node: node.clone() };
+        let task = |node: &NewNode| NodeTask {
+            cluster: self.name.clone(),
+            engine: self.engine.clone(),
+            plugin: Some(self.plugin.clone()),
+            node: node.clone(),
+        };
         nodes.iter().map(task).collect()
     }
 }
@@ -91,13 +95,16 @@ pub(crate) struct DeleteOrder {
 pub(crate) struct NodeTask {
     pub(crate) cluster: ClusterName,
     pub(crate) engine: KindName,
+    /// What the machine is for. Not known of runs of an older release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plugin: Option<KindName>,
     pub(crate) node: NewNode,
 }
 
 impl NodeTask {
     /// The order of it, under the key that action and compensation share.
     pub(super) fn order(&self, key: &str) -> NodeOrder {
-        NodeOrder::new(self.cluster.clone(), self.node.clone(), key)
+        NodeOrder::new(self.cluster.clone(), self.node.clone(), key).for_plugin(self.plugin.clone())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Looking at clusters and their past.
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::narrate::Narrator;
 use super::{ClusterReport, HistoryEntry, Listing, OperationKind, RunReport, ServiceError};
 use crate::engine::Machine;
 use crate::model::{Cluster, ClusterName, NodeName, Timestamp};
-use crate::plugin::ClusterView;
+use crate::plugin::{ClusterView, Health};
 use crate::saga::reason::reason;
 
 /// How long a plugin or engine has to say how things are.
@@ -37,8 +36,11 @@ impl Inner {
         }
         let health = match &record {
             Some(cluster) => self.health(cluster).await,
-            None => Ok(BTreeMap::new()),
+            None => Ok(Health::default()),
         };
+        let told = health.as_ref().ok().filter(|health| !health.nodes.is_empty());
+        let light = told.map(|health| (health.light, health.why.clone()));
+        let health = health.map(|health| health.nodes.into_iter().map(|(node, one)| (node, one.to_string())).collect());
         let status = record.as_ref().map(|one| one.status);
         let parked = holder.as_ref().is_some_and(|(one, _)| self.parked(&one.run).is_some());
         let allowed = allowed(status, holder.as_ref().map(|(one, _)| one.status), parked);
@@ -46,7 +48,7 @@ impl Inner {
             Some((summary, kind)) => Some(self.report(summary, kind).await?),
             None => None,
         };
-        Ok(ClusterReport { name: name.clone(), record, machines, health, run, allowed })
+        Ok(ClusterReport { name: name.clone(), record, machines, light, health, run, allowed })
     }
 
     /// What the engine of the record has; or, if there is no record, what all of them have.
@@ -61,11 +63,10 @@ impl Inner {
         Ok(machines)
     }
 
-    async fn health(&self, cluster: &Cluster) -> Result<BTreeMap<NodeName, String>, String> {
+    async fn health(&self, cluster: &Cluster) -> Result<Health, String> {
         let plugin = self.plugin(&cluster.spec.plugin).map_err(|error| error.to_string())?;
         let view = ClusterView::of(cluster);
-        let health = asked(plugin.health(&view)).await.map_err(|why| format!("the plugin: {why}"))?;
-        Ok(health.nodes.into_iter().map(|(node, health)| (node, health.to_string())).collect())
+        asked(plugin.health(&view)).await.map_err(|why| format!("the plugin: {why}"))
     }
 
     async fn report(&self, summary: RunSummary, kind: OperationKind) -> Result<RunReport, ServiceError> {

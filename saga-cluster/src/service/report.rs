@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Machine;
 use crate::model::{Cluster, ClusterName, NodeName, Status, Timestamp};
+use crate::plugin::Light;
 
 /// What an operation does to a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,6 +105,9 @@ pub struct ClusterReport {
     pub record: Option<Cluster>,
     /// The machines that the engine really has, or why it cannot tell.
     pub machines: Result<Vec<Machine>, String>,
+    /// How the cluster is as a whole, and why it is not green; none if the plugin cannot tell.
+    #[serde(default)]
+    pub light: Option<(Light, String)>,
     /// How the nodes of the record are, in words, or why the plugin cannot tell.
     pub health: Result<BTreeMap<NodeName, String>, String>,
     /// The run that works on it, or rests.

@@ -109,6 +109,6 @@ impl Plugin for FakePlugin {
 
     async fn health(&self, cluster: &ClusterView) -> Result<Health, PluginError> {
         let nodes = cluster.nodes().iter().map(|node| (node.name.clone(), NodeHealth::Serving));
-        Ok(Health { nodes: nodes.collect() })
+        Ok(Health::of_nodes(nodes))
     }
 }

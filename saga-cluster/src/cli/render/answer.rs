@@ -9,6 +9,7 @@ use super::table::{table, wrapped, wrapped_error};
 use crate::cli::reply::CopyReport;
 use crate::cli::trouble::{Exit, Trouble};
 use crate::model::{Cluster, ClusterName, NodeGroup, NodeToken, Status};
+use crate::plugin::Light;
 use crate::service::{ClusterReport, HistoryEntry, Listing, OperationEnd, RunReport, Verdict};
 
 /// An error: what, what became of things, what to do.
@@ -124,6 +125,9 @@ pub(in crate::cli) fn report(report: &ClusterReport, paint: Paint) -> String {
             if !record.status_description.is_empty() {
                 facts.push(("why", record.status_description.clone()));
             }
+            if let Some((light, why)) = &report.light {
+                facts.push(("health", health(*light, why, paint)));
+            }
             facts.push(("nodes", format!("{}: {}", record.nodes.len(), groups(record))));
             facts.push(("by", format!("plugin {}, engine {}", record.spec.plugin, record.spec.engine)));
             facts.push(("made", format!("{}, last changed {}", record.created, record.updated)));
@@ -149,6 +153,16 @@ pub(in crate::cli) fn report(report: &ClusterReport, paint: Paint) -> String {
     text.push_str(&format!("\n\n{}", nodes(report)));
     text.push_str(&strangers(report, paint));
     text
+}
+
+fn health(light: Light, why: &str, paint: Paint) -> String {
+    let word = light.to_string();
+    let word = match light {
+        Light::Green => paint.green(&word),
+        Light::Yellow => paint.yellow(&word),
+        Light::Red => paint.red(&word),
+    };
+    if why.is_empty() { word } else { format!("{word}: {why}") }
 }
 
 fn in_words(status: Status, paint: Paint) -> String {

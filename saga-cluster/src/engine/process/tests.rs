@@ -1,13 +1,15 @@
 //! Real processes. The program of each node is this very test executable, told to run the one test that is a node, so
 //! what runs is never older than what is tested.
 
+use std::process::Stdio;
 use std::sync::Arc;
 
 use clap::{Args, FromArgMatches};
 
 use super::*;
 use crate::failure::FailureKind;
-use crate::model::NewNode;
+use crate::model::{NewNode, Settings};
+use crate::node::NodeArgs;
 
 /// Not a test: the body of a node's process, if its command line says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +177,7 @@ async fn a_process_that_does_not_start_is_an_error_and_leaves_what_can_be_destro
 async fn a_machine_that_never_answers_is_an_error_in_time() {
     let playground = Playground::new();
     // It runs, and is found, but is no node.
-    let script = ["-c", "while true; do read -t 1 < /dev/zero; sleep 0.05; done", "stuck"];
+    let script = ["-c", "exec sleep 600", "stuck"];
     let engine = ProcessEngine::new(playground.engine.root(), "/bin/bash").unwrap().leading_args(script);
     let engine = engine.ready_within(Duration::from_millis(200));
     let order = order("w-1");
@@ -184,6 +186,87 @@ async fn a_machine_that_never_answers_is_an_error_in_time() {
     assert_eq!(playground.processes(), 1);
     engine.destroy(&doomed(&order)).await.unwrap();
     assert_eq!(playground.processes(), 0);
+}
+
+/// A program that is no node of ours: it knows nothing of tokens, and locks nothing.
+#[derive(Debug)]
+struct Sleeper;
+
+#[async_trait]
+impl Program for Sleeper {
+    fn command(&self, site: &Site, settings: &Settings) -> Result<std::process::Command, EngineError> {
+        if settings.contains_key("awake") {
+            return Err(EngineError::rejected("a sleeper sleeps"));
+        }
+        std::fs::write(site.dir.join("bed"), site.token.as_str())
+            .map_err(|error| EngineError::failed("no bed").because(error))?;
+        let mut command = std::process::Command::new("sleep");
+        command.arg("600");
+        Ok(command)
+    }
+
+    async fn answers(&self, site: &Site, _: Duration) -> Option<std::net::SocketAddr> {
+        let token = std::fs::read_to_string(site.dir.join("bed")).ok()?;
+        (token == site.token.as_str()).then(|| "127.0.0.1:9".parse().unwrap())
+    }
+}
+
+fn sleeping(name: &str) -> NodeOrder {
+    order(name).for_plugin(Some("sleep".parse().unwrap()))
+}
+
+#[tokio::test]
+async fn any_program_can_be_a_machine() {
+    let playground = Playground::new();
+    let engine = playground.another_engine().program("sleep", Sleeper);
+    let (order, plain) = (sleeping("w-1"), order("w-1"));
+    let node = engine.create(&order).await.unwrap();
+    assert_eq!(engine.create(&order).await.unwrap(), node, "adopted");
+    assert_eq!(playground.processes(), 1);
+    assert_eq!(engine.find(&order.token).await.unwrap().unwrap().into_node(), Some(node.clone()));
+
+    // One that was just opened finds what it is written down to be, whatever it was asked for.
+    let other = playground.another_engine().program("sleep", Sleeper);
+    assert_eq!(other.list(&order.cluster).await.unwrap()[0].address, Some(node.address));
+    let adopted = other.create(&plain).await.unwrap();
+    assert_eq!(adopted, node, "a machine that answers is adopted, not made");
+
+    // One that does not know the program finds the machine, cannot talk to it, and can destroy it.
+    let ignorant = playground.another_engine();
+    assert_eq!(ignorant.find(&order.token).await.unwrap().unwrap().address, None);
+    ignorant.destroy(&doomed(&order)).await.unwrap();
+    assert_eq!(playground.processes(), 0);
+    assert!(engine.list(&order.cluster).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_machine_remains_what_it_was_made_to_be() {
+    let playground = Playground::new();
+    let engine = playground.another_engine().program("sleep", Sleeper);
+    let (order, plain) = (sleeping("w-1"), order("w-1"));
+    engine.create(&order).await.unwrap();
+    let sighting = engine.sightings(&order.token).await.unwrap().pop().unwrap();
+    scan::kill(engine.root(), &sighting).unwrap();
+    std::fs::remove_file(sighting.site.dir.join("bed")).unwrap();
+    // Started anew, by an order that says nothing of it.
+    let refused = engine.create(&plain).await.unwrap_err();
+    assert_eq!(refused.kind(), FailureKind::Rejected, "{refused}");
+    assert!(engine.create(&order).await.is_ok());
+    engine.destroy(&doomed(&order)).await.unwrap();
+    assert_eq!(playground.processes(), 0);
+}
+
+#[tokio::test]
+async fn what_a_program_refuses_is_not_started() {
+    let playground = Playground::new();
+    let engine = playground.another_engine().program("sleep", Sleeper);
+    let mut order = sleeping("w-1");
+    order.settings.insert("awake".into(), true.into());
+    let refused = engine.create(&order).await.unwrap_err();
+    assert_eq!(refused.kind(), FailureKind::Rejected, "{refused}");
+    assert_eq!(playground.processes(), 0);
+    engine.destroy(&doomed(&order)).await.unwrap();
+    assert!(engine.list(&order.cluster).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -202,8 +285,13 @@ async fn a_node_whose_directory_was_removed_ends() {
     let playground = Playground::new();
     let order = order("w-1");
     playground.engine.create(&order).await.unwrap();
+    let pid = playground.engine.sightings(&order.token).await.unwrap()[0].pid;
+    let signal = |signal| rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+    // It looks whether it is still wanted at moments of its own.
+    signal(rustix::process::Signal::STOP);
     std::fs::remove_dir_all(playground.engine.root().join("demo")).unwrap();
     assert_eq!(playground.engine.list(&order.cluster).await.unwrap().len(), 1, "found without its directory");
+    signal(rustix::process::Signal::CONT);
     let started = Instant::now();
     while playground.processes() > 0 {
         assert!(started.elapsed() < Duration::from_secs(20));

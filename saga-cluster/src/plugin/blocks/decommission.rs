@@ -16,6 +16,7 @@ pub(super) async fn run(
     leaving: Vec<Leaving>,
     context: &dyn OpContext,
 ) -> Result<Vec<Decommissioned>, PluginError> {
+    stop_if_cancelled(context)?;
     let names: BTreeSet<&NodeName> = leaving.iter().map(|one| &one.node().name).collect();
     // Whatever the view has marked: a node must never be the target of its own blocks.
     let mut targets = Targets::new(cluster.staying().filter(|node| !names.contains(&node.name)));

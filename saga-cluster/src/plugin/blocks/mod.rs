@@ -132,7 +132,7 @@ impl Plugin for BlocksPlugin {
             let health = state.map_or_else(|error| NodeHealth::Unreachable(error.to_string()), |s| health_of(&s));
             (node.name.clone(), health)
         });
-        Ok(Health { nodes: join_all(asked).await.into_iter().collect() })
+        Ok(Health::of_nodes(join_all(asked).await))
     }
 }
 

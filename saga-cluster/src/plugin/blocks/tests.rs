@@ -8,6 +8,7 @@ use crate::engine::{Engine, NodeOrder};
 use crate::failure::FailureKind;
 use crate::model::{Doomed, NodeName, ProofRecord, ScaleRequest, Status, plan_scale};
 use crate::plugin::Quiet;
+use crate::plugin::conformance::{self, Bench};
 
 const BLOCKS: usize = 30;
 
@@ -249,4 +250,52 @@ async fn keys_are_written_once() {
     let refused = store.client().put(&key(0), b"something else").await.unwrap_err();
     assert!(matches!(refused, BlocksError::KeyTaken { .. }));
     assert_eq!(store.client().list().await.unwrap().len(), BLOCKS);
+}
+
+/// What the conformance suite tries out.
+struct Tried {
+    playground: Playground,
+    plugin: BlocksPlugin,
+}
+
+#[async_trait]
+impl Bench for Tried {
+    fn plugin(&self) -> &dyn Plugin {
+        &self.plugin
+    }
+
+    fn spec(&self) -> ClusterSpec {
+        let text = "name='demo'\nplugin='blocks'\nengine='process'\n[[groups]]\nname='w'\ncount=3";
+        ClusterSpec::from_toml(text).unwrap()
+    }
+
+    async fn make(&self, node: crate::model::NewNode) -> Node {
+        self.playground.engine.create(&order(&node.name.to_string())).await.unwrap()
+    }
+
+    async fn kill(&self, node: &Node) {
+        self.playground.engine.destroy(&Doomed::of_own_making(&order(&node.name.to_string()))).await.unwrap();
+    }
+
+    async fn write(&self, nodes: &[Node]) {
+        let client = BlocksClient::new(nodes.to_vec());
+        for i in 0..BLOCKS {
+            client.put(&key(i), content(i).as_bytes()).await.unwrap();
+        }
+    }
+
+    async fn missing(&self, nodes: &[Node]) -> usize {
+        let client = BlocksClient::new(nodes.to_vec());
+        let mut missing = 0;
+        for i in 0..BLOCKS {
+            let block = client.get(&key(i)).await.unwrap();
+            missing += usize::from(block.as_deref() != Some(content(i).as_bytes()));
+        }
+        missing
+    }
+}
+
+#[tokio::test]
+async fn blocks_keep_the_contract_of_plugins() {
+    conformance::all(async || Tried { playground: Playground::new(), plugin: BlocksPlugin::new() }).await;
 }
