@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use saga_core::journal::{Event, ProbeAnswer, Rest, Verb};
-use saga_core::machine::{Command, ItemPhase, Phase, State, evolve};
+use saga_core::machine::{Command, ItemPhase, Phase, State, decide, evolve};
 use saga_core::store::RunStatus;
 use saga_core::{Epoch, ExclusiveKey, ItemRef, Payload, Seq, StepIndex, Timestamp};
 
@@ -25,6 +25,33 @@ fn a_state_tells_how_its_run_was_started() {
     assert_eq!((state.phase(), state.seq(), state.epoch()), (Phase::Forward, Seq(1), Epoch::FIRST));
     assert_eq!((state.key(), state.input()), (Some(&disk), &output(2)));
     assert_eq!((state.started_at(), state.next_wake()), (Timestamp(1_000), Some(Timestamp(5_000))));
+}
+
+#[test]
+fn a_state_tells_what_goes_into_an_action_and_what_comes_out() {
+    let draft = Draft::new().read_only("sizes", &[]).read_only("disks", &["sizes"]).each_of("sizes", 2);
+    let plan = draft.read_only("boot", &["sizes", "disks"]).gives(&["boot", "sizes"]).plan();
+    let (mut state, at) = (State::new(&plan), Timestamp(1));
+    let of = |step: u32, item: u32| ItemRef::new(StepIndex(step), item);
+    let json = |text: &str| Some(Payload::from_json(text).unwrap());
+    evolve(&plan, &mut state, at, &run_started(&plan, output(0), None)).unwrap();
+    decide(&plan, &mut state, at).unwrap();
+
+    let done = |state: &mut State, of: ItemRef, input: &str, output: &str| {
+        assert_eq!((state.item_input(&plan, of), state.item_output(of)), (json(input), None));
+        assert_eq!(state.output(&plan), None);
+        evolve(&plan, state, at, &Event::Succeeded { of, output: json(output).unwrap() }).unwrap();
+        assert_eq!(state.item_output(of), json(output).as_ref());
+        decide(&plan, state, at).unwrap();
+    };
+    assert_eq!(state.item_input(&plan, of(2, 0)), None);
+    done(&mut state, of(0, 0), "[]", "[10,20]");
+    assert_eq!(state.item_input(&plan, of(1, 2)), None);
+    done(&mut state, of(1, 1), "20", "\"large\"");
+    assert_eq!(state.item_input(&plan, of(2, 0)), None);
+    done(&mut state, of(1, 0), "10", "\"small\"");
+    done(&mut state, of(2, 0), "[[10,20],[\"small\",\"large\"]]", "true");
+    assert_eq!((state.status(), state.output(&plan)), (RunStatus::Completed, json("[true,[10,20]]")));
 }
 
 #[test]
