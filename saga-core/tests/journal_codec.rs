@@ -25,7 +25,11 @@ fn payload() -> impl Strategy<Value = Payload> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    "[a-z\u{e4}\u{1f680}\"\\\\ ]{1,20}"
+    prop_oneof![
+        8 => "[a-z\u{e4}\u{1f680}\"\\\\ ]{1,20}",
+        1 => "\"{1,3}",
+        1 => "\\\\{1,3}",
+    ]
 }
 
 fn item() -> impl Strategy<Value = ItemRef> {

@@ -87,13 +87,13 @@ fn text(to: &mut Vec<u8>, text: &str) {
     to.extend_from_slice(text.as_bytes());
 }
 
-/// A string, in quotes. Most need no escapes.
-fn string(to: &mut Vec<u8>, string: &str) {
-    if string.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-        return value(to, string);
+/// A name, in quotes. It has no control character, so most names need no escapes.
+fn string(to: &mut Vec<u8>, name: &str) {
+    if name.bytes().any(|byte| byte == b'"' || byte == b'\\') {
+        return value(to, name);
     }
     text(to, "\"");
-    text(to, string);
+    text(to, name);
     text(to, "\"");
 }
 

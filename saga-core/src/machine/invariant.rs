@@ -21,7 +21,7 @@ pub fn check_invariants(plan: &Plan, state: &State) -> Result<(), Violation> {
     dependencies_came_first(plan, state)?;
     nothing_is_undone_before_its_dependents(plan, state)?;
     what_stands_is_not_undone(plan, state)?;
-    something_is_to_be_done(plan, state)
+    something_is_to_be_done(state)
 }
 
 fn ensure(condition: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
@@ -95,19 +95,16 @@ fn what_stands_is_not_undone(plan: &Plan, state: &State) -> Result<(), Violation
 }
 
 /// Every state but an end has something to do, or something that it waits for.
-fn something_is_to_be_done(plan: &Plan, state: &State) -> Result<(), Violation> {
-    let waits = state.in_flight > 0 || state.undoing > 0;
+fn something_is_to_be_done(state: &State) -> Result<(), Violation> {
     let has_next = match state.phase {
-        Phase::Unstarted | Phase::Ended | Phase::Resting | Phase::Finalizing => true,
         Phase::Abandoning => state.abandoned.is_some(),
         Phase::Forward => {
             let ends = state.remaining == 0 || state.surfaced.is_some();
-            waits || ends || !state.agenda.starts.is_empty() || !state.timers.is_empty()
+            state.in_flight > 0 || ends || !state.agenda.starts.is_empty() || !state.timers.is_empty()
         }
-        // With nothing in flight it halts or rolls back, and a rollback with nothing to do is at its end; but for the
-        // guard, who is asked in between.
-        Phase::Draining => state.draining == 0 || waits || plan.is_guarded(),
-        Phase::RollingBack => true,
+        // With nothing in flight it asks the guard, halts or rolls back, and a rollback with nothing to do is at its end.
+        Phase::Draining | Phase::RollingBack => true,
+        Phase::Unstarted | Phase::Ended | Phase::Resting | Phase::Finalizing => true,
     };
     ensure(has_next, || format!("nothing is to be done, and nothing is awaited, in phase {:?}", state.phase))
 }

@@ -11,6 +11,7 @@ use super::tape::Tape;
 #[derive(Debug, Clone)]
 pub struct Draft {
     steps: Vec<StepParts>,
+    output: Wire,
     guarded: bool,
     finalized: bool,
 }
@@ -21,7 +22,7 @@ pub fn fixed(attempts: u32) -> Retry {
 
 impl Draft {
     pub fn new() -> Self {
-        Self { steps: Vec::new(), guarded: false, finalized: false }
+        Self { steps: Vec::new(), output: Wire::Unit, guarded: false, finalized: false }
     }
 
     fn index(&self, name: &str) -> StepIndex {
@@ -106,6 +107,12 @@ impl Draft {
         self
     }
 
+    /// The run's output: that of these steps.
+    pub fn gives(mut self, names: &[&str]) -> Self {
+        self.output = Wire::List(names.iter().map(|name| Wire::Step(self.index(name))).collect());
+        self
+    }
+
     pub fn guarded(mut self) -> Self {
         self.guarded = true;
         self
@@ -121,7 +128,7 @@ impl Draft {
             saga: SagaName::new("test").unwrap(),
             version: 1,
             steps: self.steps,
-            output: Wire::Unit,
+            output: self.output,
             guarded: self.guarded,
             finalized: self.finalized,
         };

@@ -141,6 +141,25 @@ impl Story {
         self.see(Observation::Finalizer { result: Ok(()) })
     }
 
+    pub fn finalizer_fails(self) -> Self {
+        self.see(Observation::Finalizer { result: Err((failure(FailureKind::Failed), None)) })
+    }
+
+    /// Something is seen that is of no consequence.
+    #[track_caller]
+    pub fn ignores(self, seen: Observation) -> Self {
+        assert_eq!(observe(&self.plan, &self.state, seen, self.now, 0.0), None);
+        self
+    }
+
+    /// That event cannot have happened now.
+    #[track_caller]
+    pub fn refuses(self, event: Event, why: &str) -> Self {
+        let refused = evolve(&self.plan, &mut self.state.clone(), self.now, &event);
+        assert_eq!(refused.map_err(|error| error.why), Err(why), "{event:?}\n{}", self.lines.join("\n"));
+        self
+    }
+
     pub fn crash(mut self) -> Self {
         self.state = State::new(&self.plan);
         replay(&self.plan, &mut self.state, &self.journal).unwrap();
@@ -167,6 +186,12 @@ impl Story {
     pub fn later(mut self, millis: u64) -> Self {
         self.now = self.now.plus(Duration::from_millis(millis));
         self.decide(Vec::new());
+        self
+    }
+
+    /// Time passes, but nobody looks at the run until something happens to it.
+    pub fn unnoticed(mut self, millis: u64) -> Self {
+        self.now = self.now.plus(Duration::from_millis(millis));
         self
     }
 

@@ -4,4 +4,5 @@ mod abort;
 mod classes;
 mod moving_on;
 mod patience;
+mod refused;
 mod unknown;
