@@ -163,8 +163,8 @@ impl Service {
     }
 
     /// Deletes a cluster, in whatever state it is: what works on it is cancelled and waited for, or given up if it
-    /// rests. If a delete works on it already, that one's operation is returned. A cluster whose record is gone can
-    /// be deleted too, if there are machines of it.
+    /// rests. If a delete works on it already, that one's operation is returned, also if it ends before this returns. A
+    /// cluster whose record is gone can be deleted too, if there are machines of it.
     ///
     /// # Errors
     /// [`ServiceError::NoSuchCluster`], if there is nothing to delete. After any other error the cluster's record says

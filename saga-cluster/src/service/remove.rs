@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use saga_core::store::{RunStatus, RunSummary};
+use saga_core::store::{Query, RunStatus, RunSummary};
 use saga_core::{Actor, CancelError, OperatorError, RunId, StartError, StartOptions};
 
 use super::begin::Begun;
 use super::inner::{FIRST_DELAY, Inner, WRITE_ATTEMPTS, key, key_beside, may_have_started};
 use super::{DeleteOptions, OperationKind, ServiceError};
-use crate::model::{Cluster, ClusterName, Intended, Intent, Status};
+use crate::model::{Cluster, ClusterId, ClusterName, Intended, Intent, Status};
 use crate::repository::RepositoryError;
 use crate::saga::order::DeleteOrder;
 
@@ -23,6 +23,8 @@ impl Inner {
         how: DeleteOptions,
         by: Actor,
     ) -> Result<Begun, ServiceError> {
+        // Which cluster is meant, should another delete have ended by the time that it is this one's turn.
+        let mut meant = self.repository().get(&name).await.ok().flatten().map(|cluster| cluster.id);
         let _alone = self.alone_on(&name).await;
         let run = RunId::generate();
         for attempt in 1.. {
@@ -47,8 +49,13 @@ impl Inner {
                 record => (record?, false),
             };
             let Some(cluster) = record else {
-                return self.delete_without_record(&name, holder.is_some(), unreadable, &run, how, by).await;
+                let begun = self.delete_without_record(&name, holder.is_some(), unreadable, &run, how, by).await;
+                return match (begun, meant) {
+                    (Err(ServiceError::NoSuchCluster { .. }), Some(id)) => self.delete_of(&name, &id).await,
+                    (begun, _) => begun,
+                };
             };
+            meant = Some(cluster.id.clone());
             self.has_engine(&cluster.spec.engine)?;
             match self.promise_to_delete(cluster, &run, how, &by).await {
                 Ok(Promised::ToBegin(cluster, run)) => return self.begin(&cluster, &run).await,
@@ -64,6 +71,24 @@ impl Inner {
             }
         }
         unreachable!("the last attempt returns");
+    }
+
+    /// The delete that has removed that very cluster.
+    async fn delete_of(&self, name: &ClusterName, id: &ClusterId) -> Result<Begun, ServiceError> {
+        let deletes = Query {
+            key: Some(key(name)?),
+            saga: Some(self.delete.name().clone()),
+            statuses: vec![RunStatus::Completed],
+            ..Query::default()
+        };
+        for RunSummary { run, .. } in self.runs_like(deletes).await? {
+            // One that cannot be read is not the one that has just ended.
+            let order = self.input(&run).await.ok().and_then(|input| input.decode::<DeleteOrder>().ok());
+            if order.is_some_and(|order| order.id.as_ref() == Some(id)) {
+                return Ok((run, OperationKind::Delete));
+            }
+        }
+        Err(ServiceError::NoSuchCluster { name: name.clone() })
     }
 
     /// Marks the record, exactly as it was seen: it is to be deleted, by that run, unless another delete is under way.
