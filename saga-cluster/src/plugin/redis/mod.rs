@@ -30,6 +30,7 @@ mod plan;
 mod program;
 mod servers;
 mod settings;
+mod sync;
 mod table;
 mod wait;
 
