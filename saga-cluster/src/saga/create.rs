@@ -31,7 +31,7 @@ pub(crate) fn saga() -> Result<CreateSaga, BuildError> {
     let started = saga
         .step(phase::START, (order, configured), start)
         .retry(policy::SET_UP)
-        .timeout(policy::SET_UP_WITHIN)
+        .timeout(policy::START_WITHIN)
         .nothing_to_undo();
     saga.guard(|ctx: Ctx<ClusterApp>, order: CreateOrder| async move {
         let Subject { name, id, .. } = &order.subject;

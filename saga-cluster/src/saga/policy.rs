@@ -34,6 +34,9 @@ pub(super) const DECOMMISSION_WITHIN: Duration = Duration::from_secs(3600);
 /// Configuring and starting nodes.
 pub(super) const SET_UP: Retry = Retry::exponential(3);
 pub(super) const SET_UP_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// Starting nodes may be moving data to them, which takes as long as moving it away. An attempt that is cut off goes on
+/// the next time, but the last one that is cut off halts a run in which nothing is wrong.
+pub(super) const START_WITHIN: Duration = DECOMMISSION_WITHIN;
 
 /// Changing the record in the middle of a run.
 pub(super) const RECORD: Retry = Retry::exponential(6);

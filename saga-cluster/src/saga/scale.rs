@@ -50,7 +50,7 @@ pub(crate) fn saga() -> Result<ScaleSaga, BuildError> {
     let started = saga
         .step(phase::START, (order, configured), start)
         .retry(policy::SET_UP)
-        .timeout(policy::SET_UP_WITHIN)
+        .timeout(policy::START_WITHIN)
         .non_compensable();
     saga.guard(|ctx: Ctx<ClusterApp>, order: ScaleOrder| async move {
         let Subject { name, id, .. } = &order.subject;

@@ -2,6 +2,7 @@
 //!
 //! The proof that a node may be destroyed is that it owns no slot in the view of *every* server that stays. How many keys
 //! it has says nothing: a master that was emptied may have become a replica, which has all the keys of its new master.
+//! Nor is it proved before the masters that stay have on their disks what they were given.
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use super::arrange::Arrangement;
 use super::link::{Link, command};
 use super::servers::{join, open, serving, tables};
 use super::settings;
+use super::sync::synced;
 use super::table::{SLOTS, SlotSet, Table};
 use super::wait::{Wait, stop_if_cancelled};
 use crate::model::{Decommissioned, Leaving, NodeName};
@@ -65,6 +67,11 @@ pub(super) async fn run(
     }
     forgotten(plugin, &staying, &going, context).await?;
     serving(&staying, context, plugin.settle_within).await?;
+    // Those who leave had all of it on their disks, and the proof lets somebody remove these.
+    let views = tables(&staying).await?;
+    let masters = staying.iter().zip(&views).filter(|(_, view)| view.own().master.is_none());
+    let masters: Vec<Link> = masters.map(|(link, _)| link.clone()).collect();
+    synced(&masters, context, plugin.settle_within).await?;
     is_empty(&staying, &going).await?;
     Ok(leaving.into_iter().map(Leaving::drained).collect())
 }

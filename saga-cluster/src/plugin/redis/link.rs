@@ -1,5 +1,6 @@
 //! Talking to one server.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -12,6 +13,8 @@ use crate::plugin::PluginError;
 
 /// By what a server tells which machine it is: the token of the node, as the name by which it announces itself.
 pub(super) const IDENTITY: &str = "cluster-announce-hostname";
+/// How long, in milliseconds, the others wait for a server before they take it for dead.
+const NODE_TIMEOUT: &str = "cluster-node-timeout";
 
 /// A connection to a server that has proved to be the one that is meant. Every call is bounded in time.
 #[derive(Debug, Clone)]
@@ -22,6 +25,7 @@ pub(super) struct Link {
     /// What the other servers reach it at.
     pub(super) bus_port: u16,
     patience: Duration,
+    node_timeout: Duration,
     connection: MultiplexedConnection,
 }
 
@@ -40,12 +44,18 @@ impl Link {
             Ok(opened) => opened.map_err(|error| unreachable(error.to_string()).because(error))?,
             Err(_) => return Err(unreachable(format!("no connection within {patience:?}"))),
         };
-        let mut link = Self { node: node.clone(), id: String::new(), bus_port: 0, patience, connection };
-        let (_, announced): (String, String) = link.call(command("CONFIG GET").arg(IDENTITY)).await?;
+        let (id, node_timeout) = (String::new(), Duration::ZERO);
+        let mut link = Self { node: node.clone(), id, bus_port: 0, patience, node_timeout, connection };
+        let config: BTreeMap<String, String> = link.call(command("CONFIG GET").arg(IDENTITY).arg(NODE_TIMEOUT)).await?;
+        let announced = config.get(IDENTITY).map_or("", String::as_str);
         if announced != node.token.as_str() {
             let whose = if announced.is_empty() { "an unknown one".to_owned() } else { format!("that of {announced}") };
             return Err(unreachable(format!("the server at {} is another one ({whose})", node.address)));
         }
+        let timeout = config.get(NODE_TIMEOUT).and_then(|millis| millis.parse().ok());
+        link.node_timeout = timeout
+            .map(Duration::from_millis)
+            .ok_or_else(|| unreachable(format!("it does not say its {NODE_TIMEOUT}")))?;
         let own = link.table().await?.own().clone();
         link.bus_port = own.bus_port.ok_or_else(|| unreachable("it has no port for other servers".to_owned()))?;
         link.id = own.id;
@@ -111,7 +121,13 @@ impl Link {
         self.patience
     }
 
-    fn failed(&self, command: &Cmd, error: RedisError) -> PluginError {
+    /// How long it may be silent before the others take it for dead.
+    pub(super) fn node_timeout(&self) -> Duration {
+        self.node_timeout
+    }
+
+    /// What it means to the plugin that a server refused something.
+    pub(super) fn failed(&self, command: &Cmd, error: RedisError) -> PluginError {
         PluginError::failed(format!("{} did not do {}: {error}", self.name(), in_words(command))).because(error)
     }
 }

@@ -7,12 +7,21 @@
 //! This can be stopped anywhere. What it leaves are slots that are marked as being moved, and these marks say all that is
 //! needed to finish: see [`finish`]. A key that is at both after a move that broke off is right at the source, which
 //! serves it for as long as it has it.
+//!
+//! Two limits, both of `MIGRATE` itself:
+//! - If it broke off after the target restored a key, and somebody deletes that key at the source before it is moved
+//!   again, the target answers its old value: the key is back. What is left over at the target cannot be told from what
+//!   was written there by those whom the source sent, so nothing here removes it.
+//! - A replica does not know of the marks of its master. If the source fails over in the middle of a move, its replica
+//!   sends nobody to the target: a key that has moved is not there, and what is written in its place is moved over what
+//!   was written at the target. So a move does nothing that lets the others take a source for dead: see [`within`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
-use redis::{Cmd, Pipeline, Value, from_redis_value};
+use redis::{Cmd, Pipeline, RedisError, Value, from_redis_value};
+use tokio::time::Instant;
 
 use super::link::{Link, command};
 use super::servers::open_slots;
@@ -21,10 +30,11 @@ use super::wait::stop_if_cancelled;
 use crate::model::NodeName;
 use crate::plugin::{OpContext, PluginError};
 
-/// How many keys one `MIGRATE` moves: the source serves nobody meanwhile.
-const KEYS_AT_ONCE: usize = 100;
-/// How many of these may be on their way.
-const MIGRATES_AT_ONCE: usize = 8;
+/// How many keys one `MIGRATE` moves. The source answers nobody meanwhile, its fellow servers neither; for the same reason
+/// it is given the next one when it is done with the one before, as it does in one go what it was sent in one go.
+const KEYS_AT_ONCE: usize = 10;
+/// How often in a row these may break off, half as many keys each time: the last is one with a single key.
+const ATTEMPTS: u32 = 4;
 
 /// Tells how far the moves for each node are.
 pub(super) struct Progress<'a> {
@@ -102,6 +112,7 @@ fn set_slot(slot: u16, what: &str, id: &str) -> Cmd {
 /// asks for a key that it does not have to the target.
 async fn keys(from: &Link, to: &Link, slots: &[u16]) -> Result<(), PluginError> {
     let mut left = slots.to_vec();
+    let (mut at_once, mut attempts) = (KEYS_AT_ONCE, 1);
     loop {
         let mut asking = Pipeline::with_capacity(left.len());
         for slot in &left {
@@ -120,25 +131,43 @@ async fn keys(from: &Link, to: &Link, slots: &[u16]) -> Result<(), PluginError> 
         if found.is_empty() {
             return Ok(());
         }
-        for some in found.chunks(MIGRATES_AT_ONCE) {
-            let mut moving = Pipeline::with_capacity(some.len());
-            for (_, keys) in some {
-                moving.add_command(migrate(to, keys, from.patience()));
+        for (_, keys) in &found {
+            let some = &keys[..keys.len().min(at_once)];
+            let migrate = migrate(to, some, within(from));
+            let began = Instant::now();
+            let moved = from.try_call::<Value>(&migrate).await;
+            let took_long = began.elapsed() > within(from);
+            match moved {
+                Err(error) if !broke_off(&error) || attempts == ATTEMPTS => return Err(from.failed(&migrate, error)),
+                // What it did not move is found again.
+                Err(_) => attempts += 1,
+                Ok(_) => attempts = 1,
             }
-            from.all(&mut moving).await?;
+            if took_long || attempts > 1 {
+                at_once = (at_once / 2).max(1);
+            }
         }
         left = found.into_iter().map(|(slot, _)| slot).collect();
     }
 }
 
-fn migrate(to: &Link, keys: &[Vec<u8>], patience: Duration) -> Cmd {
+/// How long a `MIGRATE` waits for its target: it gives up before whoever waits for it does, and long before the others take
+/// the source for dead, which says nothing to them until it has.
+fn within(from: &Link) -> Duration {
+    (from.patience() / 2).min(from.node_timeout() / 4).max(Duration::from_millis(1))
+}
+
+fn migrate(to: &Link, keys: &[Vec<u8>], within: Duration) -> Cmd {
     let address = to.node.address;
-    // It gives up before whoever waits for it does.
-    let within = patience.as_millis() / 2;
     let mut migrate = command("MIGRATE");
-    migrate.arg(address.ip().to_string()).arg(address.port()).arg("").arg(0).arg(within.to_string());
+    migrate.arg(address.ip().to_string()).arg(address.port()).arg("").arg(0).arg(within.as_millis().to_string());
     migrate.arg("REPLACE").arg("KEYS").arg(keys);
     migrate
+}
+
+/// Whether a `MIGRATE` could not talk to its target, or not in time.
+fn broke_off(error: &RedisError) -> bool {
+    error.code() == Some("IOERR")
 }
 
 /// Finishes the moves that were left in the middle: each slot goes where its marks say, with the keys that are not there

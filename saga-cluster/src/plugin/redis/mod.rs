@@ -11,6 +11,15 @@
 //! Keys can be read and written all the while, with any client that follows redirections. None is lost by anything that
 //! this plugin does: it is at the server that gives its slot away until it is at the one that is given it, and each knows
 //! of the other.
+//!
+//! What Redis itself does not promise, no plugin can:
+//! - A server that fails over while it gives slots away, for a reason of its own, may cost writes, beyond those that any
+//!   failover may cost. Its replica knows nothing of the move: a key of these slots that has moved already is absent to
+//!   those who ask it, and if they write it anew, that takes the place of what was written at the new owner. Only the slots
+//!   that are being moved at that moment are concerned ([`slots_at_once`](RedisPlugin::slots_at_once)). The plugin does
+//!   not cause it: keys are moved a few at a time, with a time limit of a quarter of the server's `cluster-node-timeout`.
+//! - A key that is deleted may come back, if the move of it broke off just before, when the new owner had it and the old
+//!   one had not heard of it.
 
 mod arrange;
 mod health;
@@ -21,6 +30,7 @@ mod plan;
 mod program;
 mod servers;
 mod settings;
+mod sync;
 mod table;
 mod wait;
 
@@ -60,7 +70,7 @@ impl RedisPlugin {
     }
 
     /// How long a server has to answer. 10 seconds, unless told otherwise; keys that are too large to be moved within
-    /// half of it are not moved.
+    /// half of it, or within a quarter of the server's `cluster-node-timeout`, are not moved.
     #[must_use]
     pub fn patience(mut self, limit: Duration) -> Self {
         self.patience = limit;

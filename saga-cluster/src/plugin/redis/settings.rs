@@ -11,24 +11,42 @@ pub(super) const CONFIG: &str = "config";
 
 const MOST_REPLICAS: u64 = 5;
 
-/// What the machine needs to be what it is: nobody else sets it.
+/// What no spec sets: what the machine and the plugin need as it is to find and to reach each other, names of files (one
+/// of them may be that of the lock), and what lets somebody who may only write a spec run code or reach files where the
+/// server runs.
 const OURS: &[&str] = &[
+    "aclfile",
+    "appenddirname",
+    "appendfilename",
     "bind",
+    "cluster-announce-bus-port",
     "cluster-announce-hostname",
+    "cluster-announce-ip",
+    "cluster-announce-port",
     "cluster-config-file",
     "cluster-enabled",
     "cluster-port",
     "daemonize",
+    "dbfilename",
     "dir",
+    "enable-debug-command",
+    "enable-module-command",
+    "enable-protected-configs",
     "include",
+    "loadmodule",
     "logfile",
     "pidfile",
     "port",
+    "rename-command",
+    "replicaof",
+    "requirepass",
     "set-proc-title",
+    "slaveof",
     "supervised",
     "tls-cluster",
     "tls-port",
     "unixsocket",
+    "user",
 ];
 
 /// How many replicas each master is to have. Groups that say it must say the same; if none does, it is none.
@@ -74,7 +92,7 @@ pub(super) fn config(settings: &Settings) -> Result<BTreeMap<String, String>, St
     let line = |(name, value): (&String, &serde_json::Value)| {
         let name = name.to_ascii_lowercase();
         if OURS.contains(&name.as_str()) {
-            return Err(format!("`{CONFIG}` cannot set `{name}`: the machine needs it as it is"));
+            return Err(format!("`{CONFIG}` cannot set `{name}`: it is not for a spec to say"));
         }
         let value = match value {
             serde_json::Value::String(text) => text.clone(),
@@ -132,6 +150,32 @@ mod tests {
             r#"{"config":{"save":[1]}}"#,
         ] {
             assert!(check(&groups(&[wrong])[0]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_spec_says_what_runs_where_files_are_or_who_may_connect() {
+        for (name, value) in [
+            ("loadmodule", "/tmp/a.so"),
+            ("enable-module-command", "yes"),
+            ("enable-debug-command", "yes"),
+            ("enable-protected-configs", "yes"),
+            ("dbfilename", "lock"),
+            ("appendfilename", "program"),
+            ("appenddirname", "address"),
+            ("requirepass", "secret"),
+            ("aclfile", "users.acl"),
+            ("user", "default off"),
+            ("rename-command", "CLUSTER x"),
+            ("cluster-announce-ip", "10.0.0.1"),
+            ("cluster-announce-port", "1"),
+            ("cluster-announce-bus-port", "1"),
+            ("replicaof", "127.0.0.1 1"),
+            ("SlaveOf", "127.0.0.1 1"),
+        ] {
+            let text = serde_json::json!({ CONFIG: { name: value } }).to_string();
+            let refused = check(&groups(&[&text])[0]).unwrap_err();
+            assert!(refused.contains(&format!("`{}`", name.to_ascii_lowercase())), "{refused}");
         }
     }
 }

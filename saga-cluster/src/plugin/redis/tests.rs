@@ -375,6 +375,17 @@ async fn another_server_at_the_address_is_not_taken_for_the_node() {
     assert_eq!(servers.playground.processes(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_a_file_is_waited_for_until_it_is_synced() {
+    let servers = Servers::made(1, 0).await;
+    let links = servers.links().await;
+    sync::synced(&links, &Quiet, Duration::ZERO).await.unwrap();
+    links[0].call::<()>(command("CONFIG SET appendonly").arg("yes")).await.unwrap();
+    let not_yet = sync::synced(&links, &Quiet, Duration::ZERO).await.unwrap_err();
+    assert!(not_yet.message().contains("w-1 has not synced"), "{not_yet}");
+    sync::synced(&links, &Quiet, Duration::from_secs(60)).await.unwrap();
+}
+
 #[async_trait]
 impl Bench for Servers {
     fn plugin(&self) -> &dyn Plugin {
