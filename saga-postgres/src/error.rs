@@ -111,6 +111,11 @@ pub(crate) fn spoils_connection(error: &StoreError) -> bool {
     matches!(error, StoreError::ReadOnly { .. }) || state(error).is_some_and(|code| stale.contains(code))
 }
 
+/// Whether a lock was not to be had in the time that the session gave it.
+pub(crate) fn is_locked(error: &StoreError) -> bool {
+    state(error) == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
 /// Whether the server gave up on a transaction for the sake of another one. Nothing of it was done; to try it again is
 /// of use.
 pub(crate) fn is_conflict(error: &StoreError) -> bool {

@@ -1,13 +1,23 @@
 //! Making tables, and changing them from release to release.
 
+use std::time::Duration;
+
 use saga_core::store::StoreError;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::connection::Connection;
 use crate::database::Database;
+use crate::error::is_locked;
 
 /// Any number would do; this one nobody else is likely to use.
 const LOCK: i64 = 0x5a6a_0001_d1ce_5afe;
+
+/// How long a change waits for a table that others use. All who come later wait behind it, workers too, so it is less than
+/// what any of them minds.
+const LOCK_TIMEOUT: &str = "2s";
+/// How long it then lets the others go on; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 const MAKE_TABLE: &str = "CREATE TABLE IF NOT EXISTS {schema}.migrations (
     part text NOT NULL,
@@ -22,7 +32,9 @@ impl Database {
     /// the n-th makes version n. Once released, migrations are never changed, only added to.
     ///
     /// Any number of workers may do this at once: one migrates, and the others find it done. A user who may change no
-    /// tables can do it as long as there is nothing to change.
+    /// tables can do it as long as there is nothing to change. If somebody keeps a table that is to be changed (a dump, or a
+    /// transaction that was left open), this waits for as long as that takes, and tells so in a warning; those who use
+    /// the table go on meanwhile.
     ///
     /// # Errors
     ///
@@ -30,6 +42,20 @@ impl Database {
     /// - [`StoreError::Denied`]: the user may not make the schema or its tables. Let one who may run this once.
     /// - What else the server can fail with. Nothing was changed then.
     pub async fn migrate(&self, part: &str, migrations: &[&str]) -> Result<(), StoreError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.migrate_once(part, migrations).await {
+                Err(error) if is_locked(&error) => {
+                    warn!(schema = self.schema_name(), part, %error, "somebody uses a table that is to be changed: waiting");
+                }
+                done => return done,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn migrate_once(&self, part: &str, migrations: &[&str]) -> Result<(), StoreError> {
         let latest = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
         let mut connection = self.connection().await?;
         match self.version(&connection, part).await? {
@@ -40,6 +66,8 @@ impl Database {
         connection.take_your_time();
         connection.begin().await?;
         connection.batch(&format!("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})")).await?;
+        // From here on: whoever migrates may be waited for as long as that takes.
+        connection.batch(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await?;
         let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = $1";
         // `IF NOT EXISTS` asks for the permission to make one even where it is there.
         if connection.query_one(schemas, &[&self.schema_name()]).await?.get::<_, i64>(0) == 0 {

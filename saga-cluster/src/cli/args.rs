@@ -128,11 +128,12 @@ pub(super) struct Options {
     #[arg(long, global = true)]
     pub(super) no_wait: bool,
 
-    /// How long operations that have ended are remembered: 12h, 30d, forever. `history` tells of them that long. Whoever
-    /// does the work forgets them, when it starts and every day
-    #[arg(long, global = true, value_name = "TIME", default_value = "90d", value_parser = keep,
+    /// How long operations that have ended are remembered: 12h, 30d, forever. `history` tells of them that long. By
+    /// default, workers forget them after 90d, when they start and every day; other commands that do the work themselves
+    /// forget nothing unless this is given
+    #[arg(long, global = true, value_name = "TIME", value_parser = keep,
           env = "SAGA_CLUSTER_KEEP_RUNS", hide_env_values = true)]
-    pub(super) keep_runs: Keep,
+    pub(super) keep_runs: Option<Keep>,
 
     /// The program that is run for each machine, instead of this one. For tests of slow or broken machines
     #[arg(long, global = true, hide = true, value_name = "FILE", env = "SAGA_CLUSTER_NODE_PROGRAM")]
@@ -148,6 +149,11 @@ pub(super) enum Keep {
     Forever,
 }
 
+impl Keep {
+    /// What a worker does that was told nothing.
+    pub(super) const OF_WORKERS: Self = Self::For(Duration::from_secs(90 * 24 * 3600));
+}
+
 fn keep(text: &str) -> Result<Keep, String> {
     if text == "forever" {
         return Ok(Keep::Forever);
@@ -159,6 +165,10 @@ fn keep(text: &str) -> Result<Keep, String> {
         _ => return Err(wrong()),
     };
     let number: u32 = number.parse().map_err(|_| wrong())?;
+    if number == 0 {
+        // Whoever waits for the end of an operation is to find it there.
+        return Err("it is to be 1h at least".to_owned());
+    }
     Ok(Keep::For(Duration::from_secs(u64::from(number) * hours * 3600)))
 }
 
@@ -333,7 +343,7 @@ mod tests {
         assert_eq!(keep("12h"), Ok(Keep::For(Duration::from_secs(12 * 3600))));
         assert_eq!(keep("30d"), Ok(Keep::For(Duration::from_secs(30 * 24 * 3600))));
         assert_eq!(keep("forever"), Ok(Keep::Forever));
-        for wrong in ["30", "d", "-1d", "1w", "", "99999999999d", "ever"] {
+        for wrong in ["30", "d", "-1d", "0h", "0d", "1w", "", "99999999999d", "ever"] {
             assert!(keep(wrong).is_err(), "{wrong}");
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, Sender};
 
-use super::args::Options;
+use super::args::{Keep, Options};
 use super::control::{Call, Conversation, Heard, Unanswered};
 use super::hold::{self, Hold};
 use super::holder::{self, GRACE, Holder};
@@ -164,7 +164,9 @@ async fn hold(
     std::mem::forget(lock);
     let engine = holder::process_engine(data, options.node_program.clone())?;
     let since = Timestamp::now();
-    let service = holder::open(data, engine, BlocksPlugin::new(), options.keep_runs).await?;
+    // What a worker was told to keep is not to be lost to a command that was told nothing.
+    let keep = options.keep_runs.unwrap_or(Keep::Forever);
+    let service = holder::open(data, engine, BlocksPlugin::new(), keep).await?;
     let holder = Holder::new(data, service, since, replies.clone()).await;
     let all = async {
         let exit = holder.work(call, !options.no_wait).await;

@@ -26,13 +26,14 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
     let mut interrupts = Interrupts::listen();
     let data = DataDir::open(options.data.as_deref())?;
     let engine = holder::process_engine(&data, options.node_program.clone())?;
+    let keep = options.keep_runs.unwrap_or(Keep::OF_WORKERS);
     match &options.store {
         Some(url) => {
             let stores = tokio::select! {
                 stores = Stores::of_database(url, Role::Worker) => stores?,
                 () = interrupts.next() => return Ok(Exit::Interrupted),
             };
-            let service = start(&stores, engine, args, options.keep_runs).await?;
+            let service = start(&stores, engine, args, keep).await?;
             greet(&service, &format!("{url}; its machines are in {}", data.machines().display()), replies).await;
             let mut telling = Telling::of(&service, replies);
             tokio::select! {
@@ -58,7 +59,7 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
             // Until the process has ended: whoever gets the lock then finds the stores closed.
             std::mem::forget(lock);
             let since = Timestamp::now();
-            let service = start(&Stores::of_directory(&data).await?, engine, args, options.keep_runs).await?;
+            let service = start(&Stores::of_directory(&data).await?, engine, args, keep).await?;
             greet(&service, &data.path().display().to_string(), replies).await;
             let holder = Holder::new(&data, service.clone(), since, replies.clone()).await;
             let mut telling = Telling::of(&service, replies);

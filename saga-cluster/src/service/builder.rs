@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::OptionFuture;
 use saga_core::store::Store;
 use saga_core::{Client, Coordinator, RecoverError, WorkerId};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::bounded::Bounded;
@@ -71,7 +71,8 @@ impl ServiceBuilder {
     }
 
     /// Forgets operations that ended longer ago, when it starts and every day: their journals are deleted. What has not ended
-    /// is never forgotten. By default, all are kept for ever.
+    /// is never forgotten. By default, all are kept for ever. Less than an hour is taken for an hour: whoever waits for
+    /// the end of an operation is to find it there.
     pub fn keep_runs(mut self, long: Duration) -> Self {
         self.keep_runs = Some(long);
         self
@@ -128,15 +129,11 @@ impl ServiceBuilder {
                 }
             }
         }
-        let (watch, stop) = (Arc::clone(&inner).keep_watch(), inner.stop.clone());
-        let forgetting = OptionFuture::from(self.keep_runs.map(|long| Arc::clone(&inner).keep_runs_for(long)));
-        tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                _ = async { tokio::join!(watch, forgetting) } => {}
-            }
-        });
+        // Apart, so that neither goes down with the other.
+        spawn_until(&inner.stop, Arc::clone(&inner).keep_watch());
+        if let Some(long) = self.keep_runs {
+            spawn_until(&inner.stop, Arc::clone(&inner).keep_runs_for(long));
+        }
         Ok(service)
     }
 
@@ -156,6 +153,17 @@ impl ServiceBuilder {
             .map_err(RecoverError::from)?;
         Ok(Service::new(Runs::driven_elsewhere(client), app, sagas).0)
     }
+}
+
+fn spawn_until(stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    });
 }
 
 fn app(

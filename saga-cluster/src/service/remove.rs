@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use saga_core::store::{Query, RunStatus, RunSummary};
-use saga_core::{Actor, CancelError, OperatorError, RunId, StartError, StartOptions};
+use saga_core::store::{Query, RunStatus, RunSummary, StoreError};
+use saga_core::{Actor, CancelError, OperatorError, RunId, Seq, StartError, StartOptions};
 
 use super::begin::Begun;
 use super::inner::{FIRST_DELAY, Inner, WRITE_ATTEMPTS, key, key_beside, may_have_started};
@@ -106,7 +106,7 @@ impl Inner {
                     return Ok(Promised::ToBegin(Box::new(cluster), named));
                 }
                 // It may have begun since its key was looked at.
-                None if self.is_live(&named).await => return Ok(Promised::Begun(named)),
+                None if self.can_be_joined(&named, how).await => return Ok(Promised::Begun(named)),
                 _ => {}
             }
         }
@@ -118,9 +118,10 @@ impl Inner {
         Ok(Promised::ToBegin(Box::new(marked), run.clone()))
     }
 
-    async fn is_live(&self, run: &RunId) -> bool {
-        // If that cannot be told, the delete that follows finds out.
-        self.runs.summary(run).await.is_ok_and(|summary| summary.is_some_and(|one| one.status.is_live()))
+    /// Whether a delete that has begun will do. If that cannot be told, the delete that follows finds out.
+    async fn can_be_joined(&self, run: &RunId, how: DeleteOptions) -> bool {
+        let Ok(Some(summary)) = self.runs.summary(run).await else { return false };
+        summary.status.is_live() && !(how.force && self.cannot_go_on(&summary).await.unwrap_or(false))
     }
 
     /// Deletes the machines of a cluster that has no record, or none that can be read.
@@ -253,8 +254,13 @@ impl Inner {
             return Ok(true);
         }
         match self.journal(&summary.run).await {
-            Ok(_) => Ok(false),
+            // The summary was read before, so the journal has all that it speaks of, one record after the other.
+            Ok(records) => {
+                let gap = (1..).zip(&records).any(|(place, record)| record.seq != Seq(place));
+                Ok(gap || records.last().is_none_or(|last| last.seq < summary.seq))
+            }
             Err(ServiceError::Unreadable { .. }) => Ok(true),
+            Err(ServiceError::Store(error)) if matches!(*error, StoreError::Corrupt { .. }) => Ok(true),
             Err(error) => Err(error),
         }
     }

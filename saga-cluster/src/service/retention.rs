@@ -12,6 +12,8 @@ use crate::model;
 
 /// How often a worker looks for what can be forgotten.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
+/// An operation is remembered so long at least, so that whoever waits for its end finds it.
+const SHORTEST: Duration = Duration::from_secs(3600);
 /// How many runs are deleted in one call to the store, so that what is urgent comes in between.
 const AT_ONCE: usize = 200;
 
@@ -19,7 +21,7 @@ impl Inner {
     /// Forgets runs that ended longer ago than that: now, and every day.
     pub(super) async fn keep_runs_for(self: Arc<Self>, long: Duration) {
         loop {
-            match self.forget_runs(long).await {
+            match self.forget_runs(long.max(SHORTEST)).await {
                 Ok(0) => {}
                 Ok(forgotten) => info!(forgotten, "operations that ended long ago were forgotten"),
                 // Tomorrow is soon enough.

@@ -185,24 +185,66 @@ fn a_cluster_is_deleted_while_a_worker_makes_it() {
     end_in_order(worker);
 }
 
-/// A client parks nothing, so it has to look for itself what can be passed by.
-#[test]
-fn a_client_deletes_by_force_what_nobody_can_read() {
-    let place = Place::on_database();
-    let worker = place.start_slow(&WORKER);
-    let spec = place.spec();
-    let creating = place.start(&["create", spec.to_str().unwrap()]);
-    until("all machines have a process", || place.processes() >= 3);
-    for running in [worker, creating] {
-        running.signal(Signal::KILL);
-        running.wait();
-    }
-    place.sql("UPDATE saga.journal SET records = set_byte(records, length(records) - 1, 255 - get_byte(records, length(records) - 1))");
+/// Damages the last record of every append.
+const LAST_BYTES_FLIPPED: &str = "UPDATE saga.journal
+    SET records = set_byte(records, length(records) - 1, 255 - get_byte(records, length(records) - 1))";
+
+#[track_caller]
+fn assert_deletable_by_force(place: &Place) {
     let worker = place.start(&WORKER);
     let deleted = place.run(&["delete", "store", "--force"]).expect(0);
     assert!(deleted.stdout.contains("there is no such cluster any more"), "{deleted:?}");
     assert_eq!(place.processes(), 0);
     end_in_order(worker);
+}
+
+/// A client parks nothing, so it has to look for itself what can be passed by.
+#[test]
+fn a_client_deletes_by_force_what_nobody_can_read() {
+    for damage in [
+        LAST_BYTES_FLIPPED,
+        // A row that cannot be taken apart, and one that is missing.
+        "UPDATE saga.journal SET records = set_byte(records, 0, 255)",
+        "DELETE FROM saga.journal WHERE seq > 1",
+    ] {
+        let place = Place::on_database();
+        let worker = place.start_slow(&WORKER);
+        let spec = place.spec();
+        let creating = place.start(&["create", spec.to_str().unwrap()]);
+        until("all machines have a process", || place.processes() >= 3);
+        for running in [worker, creating] {
+            running.signal(Signal::KILL);
+            running.wait();
+        }
+        place.sql(damage);
+        assert_deletable_by_force(&place);
+    }
+}
+
+/// A delete that nobody can go on with is none to wait for.
+#[test]
+fn a_client_deletes_by_force_what_a_broken_delete_has_begun_with() {
+    let place = Place::on_database();
+    let worker = place.start(&WORKER);
+    place.create().expect(0);
+    // The delete begins, and cannot end.
+    place.sql(
+        "CREATE FUNCTION saga.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not now''; END';
+         CREATE TRIGGER refuse BEFORE DELETE ON saga.clusters EXECUTE FUNCTION saga.refuse()",
+    );
+    let deleting = place.start(&["delete", "store"]);
+    until("the delete has begun", || {
+        let report = place.run(&["show", "store", "--json"]).expect(0).json();
+        let record = &report[0]["record"];
+        record["status"] == "deleting" && record["intent"].is_null()
+    });
+    for running in [worker, deleting] {
+        running.signal(Signal::KILL);
+        running.wait();
+    }
+    place.sql("DROP TRIGGER refuse ON saga.clusters");
+    place.sql(LAST_BYTES_FLIPPED);
+    assert_deletable_by_force(&place);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use saga_core::store::{Damage, Query, Refused, RunStatus, SledStore, Store, StoreError};
-use saga_core::{RunId, Seq};
+use saga_core::store::{Append, Damage, Query, Refused, RunStatus, SledStore, Store, StoreError};
+use saga_core::{RunId, Seq, Timestamp};
 use tempfile::TempDir;
 
 use crate::{append, assert_journal, id, record, taken};
@@ -301,4 +301,24 @@ async fn a_store_that_is_refused_says_what_to_do() {
     cut(&directory.path().join("conf"), 10);
     let error = SledStore::open(directory.path()).unwrap_err();
     assert!(matches!(&error, StoreError::Corrupt { what } if what.contains("from a copy")), "{error}");
+}
+
+/// Entries of the index by end that speak of no run are passed over: if none is pruned, none is left.
+#[tokio::test]
+async fn leftovers_do_not_end_the_pruning() {
+    let directory = TempDir::new().unwrap();
+    let store = SledStore::open(directory.path()).unwrap();
+    let end = Append { at: Timestamp(1000), ..append(&id("a"), 1, 10, RunStatus::Completed) };
+    taken(&store, &[append(&id("a"), 0, 10, RunStatus::Running), end]).await;
+    store.close().await.unwrap();
+    drop(store);
+    tamper(directory.path(), "by_end", |tree| {
+        for at in 0..7u64 {
+            tree.insert([&at.to_be_bytes()[..], b"gone"].concat(), vec![]).unwrap();
+        }
+    });
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.prune(Timestamp(2000), 2).await.unwrap(), 1);
+    assert_eq!(store.prune(Timestamp(2000), 2).await.unwrap(), 0);
+    assert_eq!(store.prune(Timestamp(2000), 0).await.unwrap(), 0);
 }

@@ -35,7 +35,7 @@ WITH gone AS (
 )
 SELECT no FROM gone";
 
-/// By the index `runs_to_prune`. Workers that prune at the same time take different runs.
+/// By the index `runs_by_end`. Workers that prune at the same time take different runs.
 const PRUNE: &str = "
 WITH picked AS MATERIALIZED (
     SELECT r.run FROM {schema}.runs AS r

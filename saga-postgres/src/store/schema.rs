@@ -66,12 +66,15 @@ COMMENT ON TABLE {schema}.journal IS 'One row for each append: seq is the place 
 /// page needs room for a second version of everything on it; with the 30 % of before, up to a fifth of all ordinary appends
 /// found no room, and wrote to every index. Nothing is kept that can do without: runs of a status are found saga by saga, by
 /// `runs_by_saga`, and what is pruned needs no order among runs that ended in the same millisecond.
+///
+/// What is dropped comes last, because nobody can so much as read the table from then on until all is done.
 const SECOND: &str = r#"
 ALTER TABLE {schema}.runs SET (fillfactor = 45);
 
+CREATE INDEX runs_by_end ON {schema}.runs (ended_at) WHERE ended_at IS NOT NULL;
+
 DROP INDEX {schema}.runs_by_status;
 DROP INDEX {schema}.runs_to_prune;
-CREATE INDEX runs_to_prune ON {schema}.runs (ended_at) WHERE ended_at IS NOT NULL;
 "#;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use saga_core::store::{RunStatus, Store, StoreError};
-use saga_postgres::{PostgresStore, testing};
+use saga_postgres::{Database, PostgresStore, testing};
 
 use super::{next, start, taken};
 
@@ -20,6 +20,33 @@ async fn workers_migrate_at_once() {
         taken(&store, start(&format!("run-{number}"))).await;
     }
     assert_eq!(testing::ask::<i64>(&url, "SELECT count(*) FROM saga.runs").await, 8);
+}
+
+/// A table that somebody keeps is changed once it is free, and until then nobody waits behind the change for long.
+#[tokio::test]
+async fn a_migration_gives_way() {
+    let url = testing::database().await;
+    let database = Database::connect(&url).await.expect("the server works");
+    let made = ["CREATE TABLE {schema}.notes (id bigint)", "ALTER TABLE {schema}.notes ADD note text"];
+    database.migrate("notes", &made[..1]).await.expect("it can be made");
+    let dump = database.connection().await.expect("the server works");
+    dump.begin().await.expect("the server works");
+    dump.query("SELECT * FROM saga.notes", &[]).await.expect("the server works");
+    let changing = tokio::spawn({
+        let database = database.clone();
+        async move { database.migrate("notes", &made).await }
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'saga.notes'::regclass";
+    for expected in [1, 0] {
+        while testing::ask::<i64>(&url, waits).await != expected {
+            tokio::task::yield_now().await;
+        }
+    }
+    testing::execute(&url, "INSERT INTO saga.notes VALUES (1)").await;
+    assert!(!changing.is_finished());
+    dump.rollback().await.expect("the server works");
+    changing.await.expect("no panic").expect("it can be changed");
+    assert_eq!(testing::ask::<i64>(&url, "SELECT count(*) FROM saga.notes WHERE note IS NULL").await, 1);
 }
 
 /// Tables of a newer release are left alone.

@@ -270,6 +270,22 @@ impl Core {
 
     pub(super) fn prune(&self, ended_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
         let mut writer = self.write()?;
+        loop {
+            let (looked_at, deleted) = self.prune_some(&mut writer, ended_before, limit)?;
+            // None deleted is to say that none is left, not that leftovers were in the way.
+            if deleted > 0 || looked_at == 0 {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Looks at the first entries by end, deletes what they speak of, and says how many there were of both.
+    fn prune_some(
+        &self,
+        writer: &mut Writer,
+        ended_before: Timestamp,
+        limit: usize,
+    ) -> Result<(usize, usize), StoreError> {
         let runs: Vec<_> = self
             .disk
             .by_end
@@ -287,19 +303,19 @@ impl Core {
             };
             match (found, entry) {
                 (Some((at, run)), Some(entry)) if entry.updated_at == at => {
-                    self.forget_ended(&mut writer, &run)?;
+                    self.forget_ended(writer, &run)?;
                     deleted.push(run);
                 }
                 // A leftover of a crash: the run is not there, or has ended at another time.
-                _ => self.remove(&mut writer, &self.disk.by_end, key)?,
+                _ => self.remove(writer, &self.disk.by_end, key)?,
             }
         }
         if !runs.is_empty() {
-            self.mark_dropped(&mut writer, &deleted)?;
-            self.sync(&mut writer)?;
-            self.clean(&mut writer)?;
+            self.mark_dropped(writer, &deleted)?;
+            self.sync(writer)?;
+            self.clean(writer)?;
         }
-        Ok(deleted.len())
+        Ok((runs.len(), deleted.len()))
     }
 
     fn forget_ended(&self, writer: &mut Writer, run: &RunId) -> Result<(), StoreError> {
