@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use saga_core::journal::{Event, ProbeAnswer, Record, Rest, Verb};
-use saga_core::machine::{Command, Observation, State, decide, evolve, observe, operate, outcome, replay};
+use saga_core::machine::{Command, NotAllowed, Observation, State, decide, evolve, observe, operate, outcome, replay};
 use saga_core::plan::{Plan, Shape};
 use saga_core::{Actor, Cause, Epoch, FailureKind, ItemRef, Outcome, Payload, Seq, Timestamp, WorkerId};
 
@@ -157,6 +157,14 @@ impl Story {
     pub fn refuses(self, event: Event, why: &str) -> Self {
         let refused = evolve(&self.plan, &mut self.state.clone(), self.now, &event);
         assert_eq!(refused.map_err(|error| error.why), Err(why), "{event:?}\n{}", self.lines.join("\n"));
+        self
+    }
+
+    /// An operator may not do that now.
+    #[track_caller]
+    pub fn forbids(self, verb: Verb, why: NotAllowed) -> Self {
+        let operated = operate(&self.state, verb, Actor::new("operator", "in a hurry"));
+        assert_eq!(operated, Err(why), "{}", self.lines.join("\n"));
         self
     }
 

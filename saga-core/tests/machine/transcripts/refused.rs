@@ -1,11 +1,11 @@
 //! What cannot have happened is refused, and what is seen twice or too late is of no consequence.
 
 use saga_core::FailureKind::{Failed, Fatal};
-use saga_core::journal::{Event, Rest};
-use saga_core::machine::{AttemptResult, Observation};
+use saga_core::journal::{Event, Rest, Verb};
+use saga_core::machine::{AttemptResult, NotAllowed, Observation};
 use saga_core::{ItemRef, StepIndex};
 
-use crate::support::{Draft, Story, failure};
+use crate::support::{Draft, Story, failure, output};
 
 const IN_FLIGHT: &str = "something is in flight";
 const NOT_LIKE_THIS: &str = "the run cannot come to rest like this";
@@ -183,5 +183,29 @@ fn a_finalizer_that_has_failed_does_not_end_once_more() {
         tell the finalizer
         the finalizer knows",
         &[],
+    );
+}
+
+#[test]
+fn an_operator_is_told_why_not() {
+    let draft = Draft::new().compensable("disk", &[]).non_compensable("mail", &["disk"]).read_only("check", &["disk"]);
+    let skip = |step: u32, given: bool| {
+        let output = given.then(|| output(1));
+        Verb::Skip { of: ItemRef::new(StepIndex(step), 0), output }
+    };
+    let story = Story::of(draft).forbids(Verb::Retry, NotAllowed::NotAtRest).done("disk").done("check");
+    let story = story.fails("mail", Failed).forbids(skip(1, false), NotAllowed::OutputMissing);
+    let story = story.forbids(skip(0, true), NotAllowed::NotFailed).operator(Verb::RollBack).undo_fails("disk");
+    let story = story.forbids(skip(0, true), NotAllowed::OutputUnwanted).forbids(Verb::RollBack, NotAllowed::NotHalted);
+    let story = story.forbids(skip(1, true), NotAllowed::NotFailed).skips("disk", None);
+    story.forbids(Verb::Retry, NotAllowed::Ended).forbids(Verb::Abandon, NotAllowed::Ended).reads(
+        "start disk
+        disk done | start mail | start check
+        check done
+        mail failed | abort: mail failed | HALTED at mail
+        operator: roll back | roll back | undo disk
+        undo of disk failed | STUCK
+        operator: skip | ROLLED BACK",
+        &["mail"],
     );
 }
