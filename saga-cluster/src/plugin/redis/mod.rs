@@ -17,7 +17,8 @@
 //!   failover may cost. Its replica knows nothing of the move: a key of these slots that has moved already is absent to
 //!   those who ask it, and if they write it anew, that takes the place of what was written at the new owner. Only the slots
 //!   that are being moved at that moment are concerned ([`slots_at_once`](RedisPlugin::slots_at_once)). The plugin does
-//!   not cause it: keys are moved a few at a time, with a time limit of a quarter of the server's `cluster-node-timeout`.
+//!   what it can not to cause it: keys are moved a few at a time, and no wait for the new owner is longer than a quarter of
+//!   the server's `cluster-node-timeout`. A single key of gigabytes may still keep its server busy for longer.
 //! - A key that is deleted may come back, if the move of it broke off just before, when the new owner had it and the old
 //!   one had not heard of it.
 

@@ -121,7 +121,8 @@ fn ports(site: &Site) -> io::Result<[u16; 2]> {
     let is_free = |port: &u16| TcpListener::bind(address(*port)).is_ok();
     let had = written(site).map(|address| address.port());
     let mut tried = (0..PORT_ATTEMPTS).map(|attempt| {
-        let hash = crc32fast::hash(format!("{} {attempt}", site.token).as_bytes());
+        // By the directory too: nodes of one name in two places are not to be after one port.
+        let hash = crc32fast::hash(format!("{} {} {attempt}", site.dir.display(), site.token).as_bytes());
         PORTS.start + (hash % u32::from(PORTS.end - PORTS.start)) as u16
     });
     let none_free = || io::Error::new(io::ErrorKind::AddrInUse, "no port is free");
