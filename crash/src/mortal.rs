@@ -5,14 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use saga_core::WorkerId;
 use saga_core::async_trait;
-use saga_core::journal::{Actor, EncodedRecord};
-use saga_core::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, SledStore, Store, StoreError,
-};
-use saga_core::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
+use saga_core::store::{Append, Claim, KnownSaga, Layer, Refused, SledStore, Store, StoreError};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::log::Log;
 use crate::scribe::die;
@@ -116,7 +112,13 @@ impl Mortal {
 }
 
 #[async_trait]
-impl Store for Mortal {
+impl Layer for Mortal {
+    type Below = SledStore;
+
+    fn below(&self) -> &SledStore {
+        &self.store
+    }
+
     async fn append(&self, batch: &[Append]) -> Result<Vec<Result<(), Refused>>, StoreError> {
         let now = self.is_it(&self.appends);
         if now && self.moment.at == Some(Place::BeforeAppend) {
@@ -142,71 +144,6 @@ impl Store for Mortal {
         if self.is_it(&self.claims) {
             self.moment.die_soon(Place::Claim);
         }
-        self.store.claim(worker, sagas, lease, limit).await
-    }
-
-    async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError> {
-        self.store.read(run, after, limit).await
-    }
-
-    async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
-        self.store.get(run).await
-    }
-
-    async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
-        self.store.holder(key).await
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        self.store.list(query).await
-    }
-
-    async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError> {
-        self.store.claim_run(worker, run, lease).await
-    }
-
-    async fn renew(
-        &self,
-        worker: &WorkerId,
-        held: &[(RunId, Epoch)],
-        lease: Duration,
-    ) -> Result<Vec<RunId>, StoreError> {
-        self.store.renew(worker, held, lease).await
-    }
-
-    async fn release(&self, held: &[(RunId, Epoch)]) -> Result<(), StoreError> {
-        self.store.release(held).await
-    }
-
-    async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
-        self.store.request_cancel(run, by).await
-    }
-
-    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
-        self.store.cancel_requests(worker).await
-    }
-
-    fn hints(&self) -> Option<watch::Receiver<()>> {
-        self.store.hints()
-    }
-
-    async fn restore(
-        &self,
-        summary: &RunSummary,
-        records: &[EncodedRecord],
-    ) -> Result<Result<(), Refused>, StoreError> {
-        self.store.restore(summary, records).await
-    }
-
-    async fn delete(&self, run: &RunId) -> Result<(), StoreError> {
-        self.store.delete(run).await
-    }
-
-    async fn prune(&self, ended_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.store.prune(ended_before, limit).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.store.close().await
+        self.reach().await?.claim(worker, sagas, lease, limit).await
     }
 }
