@@ -91,6 +91,7 @@ mod action;
 mod definition;
 mod id;
 mod outcome;
+mod panics;
 mod payload;
 mod policy;
 mod runtime;

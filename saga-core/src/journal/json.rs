@@ -40,20 +40,8 @@ fn event(to: &mut Vec<u8>, event: &Event) {
             text(to, output.as_json());
             text(to, "}}");
         }
-        Event::AttemptStarted { of, attempt } => {
-            text(to, r#"{"attempt_started":{"of":"#);
-            item(to, *of);
-            text(to, r#","attempt":"#);
-            value(to, attempt);
-            text(to, "}}");
-        }
-        Event::UndoStarted { of, attempt } => {
-            text(to, r#"{"undo_started":{"of":"#);
-            item(to, *of);
-            text(to, r#","attempt":"#);
-            value(to, attempt);
-            text(to, "}}");
-        }
+        Event::AttemptStarted { of, attempt } => begun(to, r#"{"attempt_started":{"of":"#, *of, *attempt),
+        Event::UndoStarted { of, attempt } => begun(to, r#"{"undo_started":{"of":"#, *of, *attempt),
         Event::Undone { of } => {
             text(to, r#"{"undone":{"of":"#);
             item(to, *of);
@@ -73,6 +61,15 @@ fn event(to: &mut Vec<u8>, event: &Event) {
         Event::Rested { rest: Rest::Completed } => text(to, r#"{"rested":{"rest":"completed"}}"#),
         rare => value(to, rare),
     }
+}
+
+/// An attempt, after what says of which kind it is.
+fn begun(to: &mut Vec<u8>, kind: &str, of: ItemRef, attempt: u32) {
+    text(to, kind);
+    item(to, of);
+    text(to, r#","attempt":"#);
+    value(to, &attempt);
+    text(to, "}}");
 }
 
 fn item(to: &mut Vec<u8>, of: ItemRef) {

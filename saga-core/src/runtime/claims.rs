@@ -15,9 +15,9 @@ use tracing::{info, warn};
 
 use crate::definition::Definition;
 use crate::id::{Epoch, RunId};
+use crate::panics::panic_message;
 use crate::runtime::core::{Core, Driving};
 use crate::runtime::mailbox::Mail;
-use crate::runtime::panics::panic_message;
 use crate::runtime::registry::ParkedRun;
 use crate::runtime::{error::ParkReason, error::RecoverError, metrics};
 use crate::store::{Claim, KnownSaga, Query, RunStatus, StoreError};

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::panics::panic_message;
 use crate::runtime::metrics;
-use crate::runtime::panics::panic_message;
 use crate::store::{Append, Refused, Store, StoreError};
 
 /// More than any store's frame holds, and little enough that one batch does not hold up the next for long.

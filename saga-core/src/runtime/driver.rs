@@ -18,6 +18,7 @@ use crate::id::{Epoch, RunId, Seq, Timestamp};
 use crate::journal::{EncodedRecord, Event, Record};
 use crate::machine::{Command, IllegalEvent, Observation, State, decide, evolve, observe, outcome};
 use crate::outcome::Outcome;
+use crate::panics::panic_message;
 use crate::payload::Payload;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
@@ -25,7 +26,6 @@ use crate::runtime::error::ParkReason;
 use crate::runtime::execute::Executor;
 use crate::runtime::mailbox::{Mail, Mailbox, Mails};
 use crate::runtime::metrics;
-use crate::runtime::panics::panic_message;
 use crate::runtime::registry::Progress;
 use crate::store::{Append, Refused};
 
@@ -279,7 +279,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
         match written {
             Ok(()) => {
                 // The end is told when nobody can find the run in flight any more.
-                if !self.state.is_settled() && self.is_watched() {
+                if !self.state.is_settled() && self.progress.borrow().is_watched() {
                     self.progress.send_modify(|_| {});
                 }
                 Ok(())
@@ -294,11 +294,6 @@ impl<App: Send + Sync + 'static> Driver<App> {
             Err(CommitError::Store(error)) => Err(End::Failed(error)),
             Err(CommitError::Closed) => Err(End::Stopped),
         }
-    }
-
-    /// Whether somebody wants to know of every append. Who begins to now reads the journal after that.
-    fn is_watched(&self) -> bool {
-        matches!(&*self.progress.borrow(), Progress::Live { watched } if watched.load(Ordering::SeqCst))
     }
 
     fn act(&self, executor: &Arc<Executor<App>>, in_flight: &InFlight, commands: Vec<Command>) {

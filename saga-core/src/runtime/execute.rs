@@ -19,10 +19,13 @@ use crate::definition::Definition;
 use crate::id::{Epoch, ItemRef, RunId, StepIndex, StepName};
 use crate::journal::{FailureKind, FailureOrigin, ProbeAnswer};
 use crate::machine::{AttemptResult, Command, Observation, State, outcome};
+use crate::panics::panic_message;
 use crate::payload::Payload;
 use crate::runtime::mailbox::{Mail, Mailbox};
 use crate::runtime::metrics;
-use crate::runtime::panics::panic_message;
+
+/// What code is of that belongs to no step, but to the run as a whole.
+const THE_RUN: ItemRef = ItemRef { step: StepIndex(u32::MAX), item: 0 };
 
 /// A probe or guard that has not answered after this long cannot tell.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -202,8 +205,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
     /// A context for code that belongs to the run as a whole.
     fn run_context(self: &Arc<Self>, name: &str, role: Role) -> Ctx<App> {
         let name = StepName::new(name).unwrap_or_else(|_| self.definition.plan.step(StepIndex(0)).name.clone());
-        let of = ItemRef::new(StepIndex(u32::MAX), 0);
-        self.within(self.scope(name, of, role, self.lost.child_token()))
+        self.within(self.scope(name, THE_RUN, role, self.lost.child_token()))
     }
 
     fn within(self: &Arc<Self>, scope: Scope) -> Ctx<App> {
@@ -277,7 +279,7 @@ impl<App: Send + Sync + 'static> Link for Executor<App> {
         }
         let Some(guard) = self.definition.guard.clone() else { return true };
         let step = self.definition.plan.step(StepIndex(0)).name.clone();
-        let scope = self.scope(step, ItemRef::new(StepIndex(u32::MAX), 0), Role::Guard, CancellationToken::new());
+        let scope = self.scope(step, THE_RUN, Role::Guard, CancellationToken::new());
         let ctx = Ctx::new(Arc::clone(&self.app), scope);
         let input = self.input.clone();
         match attempt_of(Some(QUESTION_TIMEOUT), async move { guard(ctx, input).await }).await {

@@ -1,7 +1,6 @@
 //! Following a run: by the news of its driver while it is driven here, by looking at the store while it is not.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -75,15 +74,17 @@ impl<App: Send + Sync + 'static> Follower<App> {
     /// Where the run stands now.
     pub(super) async fn look(&mut self) -> Result<Standing, OutcomeError> {
         if let Some(following) = &mut self.following {
-            let is_live = match &*following.borrow_and_update() {
-                Progress::Live { watched } => {
-                    watched.fetch_or(self.watches, Ordering::SeqCst);
-                    true
-                }
+            let told = following.borrow_and_update();
+            if self.watches {
+                told.watch();
+            }
+            let is_live = match &*told {
+                Progress::Live { .. } => true,
                 Progress::Settled(outcome) => return Ok(Standing::Settled(Arc::clone(outcome))),
                 Progress::Failed(error) => return Err(OutcomeError::Store(Arc::clone(error))),
                 Progress::Parked | Progress::Stopped => false,
             };
+            drop(told);
             if is_live && following.has_changed().is_ok() {
                 return Ok(Standing::Live);
             }
@@ -91,8 +92,8 @@ impl<App: Send + Sync + 'static> Follower<App> {
             self.following = None;
         }
         if let Some(entry) = self.core.registry.get(&self.run) {
-            if let Progress::Live { watched } = &*entry.progress.borrow() {
-                watched.fetch_or(self.watches, Ordering::SeqCst);
+            if self.watches {
+                entry.progress.borrow().watch();
             }
             self.following = Some(entry.progress);
             return Ok(Standing::Live);

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::id::RunId;
-use crate::runtime::panics::panic_message;
+use crate::panics::panic_message;
 use crate::store::{RunSummary, Store, StoreError};
 
 /// How many heads are asked for in one call to the store.

@@ -27,7 +27,6 @@ mod mailbox;
 mod metrics;
 mod operator;
 mod options;
-mod panics;
 mod recovery;
 mod registry;
 mod start;
@@ -41,4 +40,4 @@ pub use options::{Shutdown, StartOptions};
 pub use registry::ParkedRun;
 
 #[cfg(feature = "testkit")]
-pub(crate) use {clock::Clock, panics::panic_message};
+pub(crate) use clock::Clock;

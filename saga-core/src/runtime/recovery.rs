@@ -14,11 +14,11 @@ use crate::definition::Definition;
 use crate::id::Seq;
 use crate::journal::JournalError;
 use crate::machine::{Observation, State, replay};
+use crate::panics::panic_message;
 use crate::runtime::core::{Core, Driving, Lines, Taken};
 use crate::runtime::driver::End;
 use crate::runtime::error::ParkReason;
 use crate::runtime::mailbox::{Mail, Mails};
-use crate::runtime::panics::panic_message;
 use crate::runtime::registry::Progress;
 use crate::store::{RunSummary, StoreError};
 

@@ -1,7 +1,7 @@
 //! The runs that a coordinator has at hand, and those that it had to set aside.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -35,6 +35,18 @@ impl Progress {
     /// That of a run that nobody watches yet.
     pub(crate) fn begun() -> Self {
         Self::Live { watched: AtomicBool::new(false) }
+    }
+
+    /// From now on every append is told, if the run goes on.
+    pub(crate) fn watch(&self) {
+        if let Self::Live { watched } = self {
+            watched.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether somebody wants to know of every append. Who begins to now reads the journal after that.
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(self, Self::Live { watched } if watched.load(Ordering::SeqCst))
     }
 }
 

@@ -268,5 +268,5 @@ where
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
-    crate::runtime::panic_message(panic).to_owned()
+    crate::panics::panic_message(panic).to_owned()
 }

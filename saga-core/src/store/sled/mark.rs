@@ -11,6 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use crate::store::StoreError;
+
 const NAME: &str = "acknowledged";
 
 /// The file with the mark: the number of the frame that comes next (8 bytes), and the CRC-32 of that (4 bytes).
@@ -61,8 +63,9 @@ impl Mark {
         Ok(())
     }
 
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
+    /// Makes it durable, so that it is not behind whatever happens next.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_all().map_err(|error| StoreError::io("the mark cannot be synced", error))
     }
 }
 

@@ -100,6 +100,7 @@ use self::disk::Disk;
 use self::index::Index;
 use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
+use crate::panics::panic_message;
 use crate::store::{
     Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
 };
@@ -156,11 +157,8 @@ impl SledOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SledStore, StoreError> {
         let open = || Disk::open(path.as_ref(), self).and_then(Core::recover);
         // sled asserts where it could answer. What it had open is dropped with it.
-        let core = std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
-            Err(refused(format!("sled gave up on its files: {said}")))
-        })?;
+        let core = std::panic::catch_unwind(AssertUnwindSafe(open))
+            .unwrap_or_else(|panic| Err(refused(format!("sled gave up on its files: {}", panic_message(&*panic)))))?;
         Ok(SledStore { shared: Arc::new(RwLock::new(Some(core))), hints: watch::Sender::new(()) })
     }
 }
@@ -448,7 +446,7 @@ impl Store for SledStore {
             let Some(core) = core else { return Ok(()) };
             let mut writer = core.write()?;
             core.sync(&mut writer)?;
-            core.disk.mark.sync().map_err(|error| StoreError::io("the mark cannot be synced", error))
+            core.disk.mark.sync()
         });
         closing.await.unwrap_or(Err(StoreError::Closed))
     }

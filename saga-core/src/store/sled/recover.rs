@@ -58,6 +58,9 @@ impl Found {
     }
 }
 
+/// The number of a lost frame, and its roll if that can be had.
+type Roll = (u64, Option<sled::IVec>);
+
 #[derive(Default)]
 struct Scan {
     runs: HashMap<RunId, Found>,
@@ -79,8 +82,9 @@ impl Core {
         scan.tail(&disk);
         let mut unfinished = Vec::new();
         scan.ended(&disk, &mut unfinished)?;
-        let mut index = scan.settle(&disk);
-        let lost_entries = scan.lost_entries(&disk, &mut index);
+        let rolls = scan.rolls(&disk);
+        let mut index = scan.settle(&rolls);
+        let lost_entries = scan.lost_entries(&rolls, &mut index);
         let Scan { log, damage, .. } = scan;
         let whole = log.next();
         let writer = Writer { log, whole, unsynced: 0, spent: Vec::new(), removable: Vec::new() };
@@ -96,7 +100,7 @@ impl Core {
                 core.insert_ended(&mut writer, &entry)?;
             }
             core.sync(&mut writer)?;
-            core.disk.mark.sync().map_err(|error| StoreError::io("the mark cannot be synced", error))?;
+            core.disk.mark.sync()?;
             core.clean(&mut writer)?;
         }
         Ok(core)
@@ -175,16 +179,16 @@ impl Scan {
 
     /// Finds out whether there were frames behind the newest.
     fn tail(&mut self, disk: &Disk) {
-        let (next, doubt) = match disk.mark.found() {
+        let next = match disk.mark.found() {
             Marked::Nothing => return,
-            Marked::Next(next) => (next, None),
+            Marked::Next(next) => next,
             Marked::Unreadable => {
-                (0, Some("the mark of what was acknowledged is damaged: it is not known whether newer frames are lost"))
+                let what =
+                    "the mark of what was acknowledged is damaged: it is not known whether newer frames are lost";
+                self.damage.push(Damage { frame: None, run: None, what: what.to_owned() });
+                return;
             }
         };
-        if let Some(what) = doubt {
-            self.damage.push(Damage { frame: None, run: None, what: what.to_owned() });
-        }
         // With no frame at all it is not known which of those before the mark there still were.
         let there = self.log.next();
         let first = if there == 0 { next.saturating_sub(1) } else { there };
@@ -287,17 +291,16 @@ impl Scan {
     }
 
     /// The rolls of lost frames, as far as they can be had.
-    fn rolls(&self, disk: &Disk) -> Vec<(u64, Option<sled::IVec>)> {
+    fn rolls(&self, disk: &Disk) -> Vec<Roll> {
         let roll = |number: &u64| (*number, disk.rolls.get(number.to_be_bytes()).ok().flatten());
         self.lost.iter().map(roll).collect()
     }
 
     /// The entries of runs that ended, were not deleted, and have none.
-    fn lost_entries(&mut self, disk: &Disk, index: &mut Index) -> Vec<Ended> {
-        let rolls = self.rolls(disk);
+    fn lost_entries(&mut self, rolls: &[Roll], index: &mut Index) -> Vec<Ended> {
         let mut entries = Vec::new();
         for (run, mut found) in std::mem::take(&mut self.just_ended) {
-            if let Some(number) = lost_behind(&rolls, &run, &found) {
+            if let Some(number) = lost_behind(rolls, &run, &found) {
                 let what = format!("it has ended, and may have been deleted in frame {number}, which is lost");
                 self.damage.push(Damage { frame: None, run: Some(run.clone()), what: what.clone() });
                 index.damaged.insert(run, what);
@@ -317,16 +320,15 @@ impl Scan {
         entries
     }
 
-    fn settle(&mut self, disk: &Disk) -> Index {
+    fn settle(&mut self, rolls: &[Roll]) -> Index {
         let mut index = Index::default();
-        let rolls = self.rolls(disk);
         for (run, mut found) in std::mem::take(&mut self.runs) {
             let gap = found.settle();
             let what = match (&found.origin, gap) {
                 (None, _) => Some("its start is lost".to_owned()),
                 (_, Some(gap)) => Some(format!("record {gap} is lost")),
                 // What is lost behind a run's newest record leaves no gap.
-                (Some(_), None) => lost_behind(&rolls, &run, &found)
+                (Some(_), None) => lost_behind(rolls, &run, &found)
                     .map(|number| format!("its newest records may have been in frame {number}, which is lost")),
             };
             let what = what.or_else(|| {
@@ -356,7 +358,7 @@ impl Scan {
 
 /// A lost frame, newer than all that is known of a run, that may have had something of it. Its roll tells; without that, it
 /// must be feared for every run.
-fn lost_behind(rolls: &[(u64, Option<sled::IVec>)], run: &RunId, found: &Found) -> Option<u64> {
+fn lost_behind(rolls: &[Roll], run: &RunId, found: &Found) -> Option<u64> {
     let mark = roll_mark(run);
     let newest = found.newest_frame();
     let feared = rolls.iter().find(|(number, roll)| {
