@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
-use super::{ClusterView, NodeHealth, OpContext, Plugin, PluginError, Quiet};
+use super::{ClusterView, NodeHealth, OpContext, Plugin, Quiet};
 use crate::failure::FailureKind;
 use crate::model::{Cluster, ClusterSpec, KindName, Leaving, NewNode, Node, NodeName};
 
@@ -107,7 +108,7 @@ pub async fn a_cancelled_decommission_is_an_error_and_can_be_done_again(bench: &
     let last = last(&cluster);
     let view = ClusterView::of(&cluster).without([&last.name]);
     for reports in 1..=2 {
-        let context = CancelledAfter { reports, so_far: AtomicU64::new(0) };
+        let context = CancelledAfter::reports(reports);
         let stopped = bench.plugin().decommission(&view, leaving(&cluster, &last), &context).await;
         stopped.expect_err("what was told to stop has not proved anything");
         assert_eq!(bench.missing(&cluster.nodes).await, 0, "stopped after {reports} reports");
@@ -138,7 +139,7 @@ pub async fn a_cancelled_call_is_an_error(bench: &impl Bench) {
     let cluster = serving(bench).await;
     let last = last(&cluster);
     let view = ClusterView::of(&cluster).without([&last.name]);
-    let context = CancelledAfter { reports: 0, so_far: AtomicU64::new(0) };
+    let context = CancelledAfter::reports(0);
     let call = bench.plugin().decommission(&view, leaving(&cluster, &last), &context);
     let ended = tokio::time::timeout(Duration::from_secs(60), call).await.expect("it stops when it is told to");
     ended.expect_err("it was cancelled before it began");
@@ -176,29 +177,36 @@ fn leaving(cluster: &Cluster, node: &Node) -> Vec<Leaving> {
 }
 
 /// A context that is cancelled once so much was reported.
-struct CancelledAfter {
+pub(crate) struct CancelledAfter {
     reports: u64,
     so_far: AtomicU64,
+    stop: CancellationToken,
+}
+
+impl CancelledAfter {
+    pub(crate) fn reports(reports: u64) -> Self {
+        let stop = CancellationToken::new();
+        if reports == 0 {
+            stop.cancel();
+        }
+        Self { reports, so_far: AtomicU64::new(0), stop }
+    }
 }
 
 #[async_trait]
 impl OpContext for CancelledAfter {
     fn report(&self, node: &NodeName, done: u64, total: u64) {
         assert!(done <= total, "{done} of {total} parts of the work on {node}");
-        self.so_far.fetch_add(1, Ordering::SeqCst);
-    }
-
-    async fn checkpoint(&self, _: &NodeName, _: &str) -> Result<(), PluginError> {
-        Ok(())
+        if self.so_far.fetch_add(1, Ordering::SeqCst) + 1 == self.reports {
+            self.stop.cancel();
+        }
     }
 
     fn is_cancelled(&self) -> bool {
-        self.so_far.load(Ordering::SeqCst) >= self.reports
+        self.stop.is_cancelled()
     }
 
     async fn cancelled(&self) {
-        while !self.is_cancelled() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.stop.cancelled().await;
     }
 }

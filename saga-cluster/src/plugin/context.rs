@@ -31,6 +31,16 @@ pub trait OpContext: Send + Sync {
     async fn cancelled(&self);
 }
 
+/// Stops a call that is no longer wanted.
+pub(super) fn stop_if_cancelled(context: &dyn OpContext) -> Result<(), PluginError> {
+    if context.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+}
+
+/// The error of a call that was no longer wanted.
+pub(super) fn cancelled() -> PluginError {
+    PluginError::failed("the operation was cancelled")
+}
+
 /// A context that tells nobody, and is never cancelled.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quiet;

@@ -34,6 +34,8 @@ mod bounded;
 mod builder;
 mod driven;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod inner;
 mod look;
 mod narrate;

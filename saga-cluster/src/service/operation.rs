@@ -169,26 +169,13 @@ impl fmt::Debug for Operation {
 
 #[cfg(test)]
 mod tests {
-    use saga_core::store::MemoryStore;
-
     use super::*;
-    use crate::model::ClusterSpec;
-    use crate::repository::MemoryRepository;
-    use crate::service::Actor;
-    use crate::testing::{FakeEngine, FakePlugin};
+    use crate::service::fixture::with_a_cluster;
 
     /// Whoever asks at that moment is told that the service ended, not that its store failed.
     #[tokio::test]
     async fn an_operation_of_a_service_that_has_ended_says_so() {
-        let service = Service::builder(MemoryStore::new(), MemoryRepository::new())
-            .engine("fake", FakeEngine::new())
-            .plugin("fake", FakePlugin::new())
-            .start()
-            .await
-            .unwrap();
-        let spec = "name='demo'\nplugin='fake'\nengine='fake'\n[[groups]]\nname='w'\ncount=1";
-        let made = service.create(ClusterSpec::from_toml(spec).unwrap(), Actor::new("ada", "")).await.unwrap();
-        made.end().await.unwrap();
+        let (service, made) = with_a_cluster().await;
         service.shutdown(std::time::Duration::ZERO).await.unwrap();
         assert!(matches!(made.end().await, Err(ServiceError::Stopped)));
         assert!(matches!(made.status().await, Err(ServiceError::Stopped)));

@@ -46,25 +46,12 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use saga_core::store::MemoryStore;
-
     use super::*;
-    use crate::model::ClusterSpec;
-    use crate::repository::MemoryRepository;
-    use crate::service::{Actor, Service};
-    use crate::testing::{FakeEngine, FakePlugin};
+    use crate::service::fixture::with_a_cluster;
 
     #[tokio::test]
     async fn only_what_ended_longer_ago_is_forgotten() {
-        let service = Service::builder(MemoryStore::new(), MemoryRepository::new())
-            .engine("fake", FakeEngine::new())
-            .plugin("fake", FakePlugin::new())
-            .start()
-            .await
-            .unwrap();
-        let spec = "name='demo'\nplugin='fake'\nengine='fake'\n[[groups]]\nname='w'\ncount=1";
-        let made = service.create(ClusterSpec::from_toml(spec).unwrap(), Actor::new("ada", "")).await.unwrap();
-        made.end().await.unwrap();
+        let (service, made) = with_a_cluster().await;
         let inner = &service.inner;
         assert_eq!(inner.forget_runs(Duration::from_secs(3600)).await.unwrap(), 0);
         assert!(!service.history(&made.cluster).await.unwrap().is_empty());

@@ -6,7 +6,8 @@ use crate::engine::{Engine, Machine};
 use crate::failure::FailureKind;
 use crate::model::Cluster;
 use crate::model::{ClusterSpec, Doomed, Leaving};
-use crate::plugin::{ClusterView, OpContext, Plugin, Quiet};
+use crate::plugin::conformance::CancelledAfter;
+use crate::plugin::{ClusterView, Plugin, Quiet};
 use crate::repository::{ClusterRepository, MemoryRepository, RepositoryError};
 
 fn engine() -> (FaultyEngine<FakeEngine>, Faults) {
@@ -95,25 +96,12 @@ async fn what_hangs_fails_once_it_is_released() {
     assert_eq!(task.await.unwrap().unwrap_err().kind(), FailureKind::Failed);
 }
 
-struct Cancelled;
-
-#[async_trait::async_trait]
-impl OpContext for Cancelled {
-    fn report(&self, _: &crate::model::NodeName, _: u64, _: u64) {}
-
-    fn is_cancelled(&self) -> bool {
-        true
-    }
-
-    async fn cancelled(&self) {}
-}
-
 #[tokio::test]
 async fn a_plugin_that_hangs_ends_when_it_is_cancelled() {
     let faults = Faults::new();
     let plugin = FaultyPlugin::new(FakePlugin::new(), faults.clone());
     faults.inject(On::Configure, When::Nth(1), How::HangBefore);
-    assert!(plugin.configure(&view(), &[], &Cancelled).await.is_err());
+    assert!(plugin.configure(&view(), &[], &CancelledAfter::reports(0)).await.is_err());
     assert!(plugin.inner().calls().is_empty());
     faults.inject(On::Start, When::Always, How::HangBefore);
     assert!(plugin.start(&view(), &[], &Quiet).now_or_never().is_none(), "it hangs");

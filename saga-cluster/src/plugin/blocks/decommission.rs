@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{BlocksPlugin, call_failed, stop_if_cancelled};
+use super::{BlocksPlugin, call_failed};
 use crate::model::{Decommissioned, Leaving, Node, NodeName};
 use crate::node::{BlockKey, Connection, Refusal};
+use crate::plugin::context::stop_if_cancelled;
 use crate::plugin::{ClusterView, OpContext, PluginError};
 
 pub(super) async fn run(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 
+use super::context::stop_if_cancelled;
 use super::{ClusterView, Health, NodeHealth, OpContext, Plugin, PluginError};
 use crate::model::{Cluster, ClusterSpec, Decommissioned, Leaving, Node, ScalePlan};
 use crate::node::{CallError, Connection, State};
@@ -56,10 +57,6 @@ impl BlocksPlugin {
 /// done their part, so nothing is ever rejected here.
 fn call_failed(message: &str, error: CallError) -> PluginError {
     PluginError::failed(format!("{message}: {error}")).because(error)
-}
-
-fn stop_if_cancelled(context: &dyn OpContext) -> Result<(), PluginError> {
-    if context.is_cancelled() { Err(PluginError::failed("the operation was cancelled")) } else { Ok(()) }
 }
 
 fn health_of(state: &State) -> NodeHealth {

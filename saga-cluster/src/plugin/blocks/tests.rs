@@ -1,14 +1,12 @@
 //! The whole story with real processes: what is decommissioned may be destroyed, what is not must not be.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::*;
 use crate::engine::process::tests::{Playground, order};
 use crate::engine::{Engine, NodeOrder};
 use crate::failure::FailureKind;
 use crate::model::{Doomed, NodeName, ProofRecord, ScaleRequest, Status, plan_scale};
 use crate::plugin::Quiet;
-use crate::plugin::conformance::{self, Bench};
+use crate::plugin::conformance::{self, Bench, CancelledAfter};
 
 const BLOCKS: usize = 30;
 
@@ -82,30 +80,6 @@ fn content(i: usize) -> String {
     format!("the content of block {i}").repeat(i + 1)
 }
 
-/// A context that is cancelled once so many blocks were reported.
-struct CancelAfter {
-    limit: u64,
-    reported: AtomicU64,
-}
-
-#[async_trait]
-impl OpContext for CancelAfter {
-    fn report(&self, _: &NodeName, done: u64, total: u64) {
-        assert!(done <= total);
-        self.reported.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.reported.load(Ordering::SeqCst) >= self.limit
-    }
-
-    async fn cancelled(&self) {
-        while !self.is_cancelled() {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_decommissioned_node_is_destroyed_and_no_block_is_lost() {
     let mut store = Store::new().await;
@@ -174,7 +148,7 @@ async fn an_undecommissioned_node_takes_its_blocks_with_it() {
 #[tokio::test]
 async fn a_decommission_that_is_cancelled_is_an_error_and_can_be_done_again() {
     let store = Store::new().await;
-    let context = CancelAfter { limit: 2, reported: AtomicU64::new(0) };
+    let context = CancelledAfter::reports(2);
     let plugin = BlocksPlugin::new();
     let before = store.blocks_at(&store.last().name).await;
     assert!(before > 2);

@@ -11,7 +11,8 @@ use super::migrate::{self, Progress, Route};
 use super::plan::{choose_masters, plan_moves, plan_replicas};
 use super::servers::{agreed, join, open_slots, servers, serving};
 use super::table::{SlotSet, Table};
-use super::wait::{Wait, stop_if_cancelled};
+use super::wait::Wait;
+use crate::plugin::context::stop_if_cancelled;
 use crate::plugin::{OpContext, PluginError};
 
 /// A move that was left in the middle may hide another one, but not for ever.

@@ -16,8 +16,9 @@ use super::servers::{join, open, serving, tables};
 use super::settings;
 use super::sync::synced;
 use super::table::{SLOTS, SlotSet, Table};
-use super::wait::{Wait, stop_if_cancelled};
+use super::wait::Wait;
 use crate::model::{Decommissioned, Leaving, NodeName};
+use crate::plugin::context::stop_if_cancelled;
 use crate::plugin::{ClusterView, OpContext, PluginError};
 
 pub(super) async fn run(

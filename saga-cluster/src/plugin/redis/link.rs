@@ -111,9 +111,14 @@ impl Link {
 
     /// One fact of `CLUSTER INFO` or `INFO`.
     pub(super) async fn fact(&self, section: &str, fact: &str) -> Result<Option<String>, PluginError> {
+        Ok(self.facts(section).await?.remove(fact))
+    }
+
+    /// All facts of `CLUSTER INFO`, or of a section of `INFO`, at one moment.
+    pub(super) async fn facts(&self, section: &str) -> Result<BTreeMap<String, String>, PluginError> {
         let text: String = self.call(&command(section)).await?;
-        let value = text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| *name == fact);
-        Ok(value.map(|(_, value)| value.trim().to_owned()))
+        let facts = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(facts.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
     }
 
     /// How long a call may take.

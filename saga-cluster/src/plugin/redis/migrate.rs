@@ -26,8 +26,8 @@ use tokio::time::Instant;
 use super::link::{Link, command};
 use super::servers::open_slots;
 use super::table::{SlotSet, Table};
-use super::wait::stop_if_cancelled;
 use crate::model::NodeName;
+use crate::plugin::context::stop_if_cancelled;
 use crate::plugin::{OpContext, PluginError};
 
 /// How many keys one `MIGRATE` moves. The source answers nobody meanwhile, its fellow servers neither; for the same reason

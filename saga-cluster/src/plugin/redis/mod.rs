@@ -42,6 +42,7 @@ use async_trait::async_trait;
 use self::arrange::Arrangement;
 use self::link::{Link, command};
 use self::plan::FEWEST_MASTERS;
+use super::context::stop_if_cancelled;
 use super::{ClusterView, Health, OpContext, Plugin, PluginError};
 use crate::model::{Cluster, ClusterSpec, Decommissioned, Leaving, Node, ScalePlan};
 
@@ -144,7 +145,7 @@ impl Plugin for RedisPlugin {
             epoch = table.rows().iter().map(|row| row.epoch).max().unwrap_or(0).max(epoch);
         }
         for link in links.iter().filter(is_new) {
-            wait::stop_if_cancelled(context)?;
+            stop_if_cancelled(context)?;
             let table = link.table().await?;
             // Epochs that differ from the beginning need not be made to differ by an election. It can be said only once.
             if table.is_alone() && table.own().epoch == 0 {

@@ -25,12 +25,9 @@ async fn one_synced(link: &Link, context: &dyn OpContext, limit: Duration) -> Re
     let wait = Wait::new(context, limit);
     let mut syncing = Syncing::default();
     loop {
-        let is_on = |value: Option<String>| value.is_some_and(|value| value != "0");
-        if !is_on(link.fact("INFO persistence", "aof_enabled").await?) {
-            return Ok(());
-        }
-        let now = Instant::now();
-        if syncing.is_over(is_on(link.fact("INFO persistence", "aof_pending_bio_fsync").await?), now) {
+        let facts = link.facts("INFO persistence").await?;
+        let is_on = |fact: &str| facts.get(fact).is_some_and(|value| value != "0");
+        if !is_on("aof_enabled") || syncing.is_over(is_on("aof_pending_bio_fsync"), Instant::now()) {
             return Ok(());
         }
         wait.again(&format!("{} has not synced what it was given", link.name())).await?;

@@ -1,7 +1,6 @@
 //! With real servers: what is done is done twice, stopped in the middle and done again, and no key is lost.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -13,7 +12,7 @@ use crate::engine::process::tests::Playground;
 use crate::engine::{Engine, NodeOrder, ProcessEngine};
 use crate::failure::FailureKind;
 use crate::model::{Doomed, NewNode, NodeName, ScaleRequest, plan_scale};
-use crate::plugin::conformance::{self, Bench};
+use crate::plugin::conformance::{self, Bench, CancelledAfter};
 use crate::plugin::{Light, NodeHealth, Quiet};
 
 const KEYS: usize = 2000;
@@ -158,30 +157,6 @@ fn value(i: usize) -> String {
     format!("the value of key {i}")
 }
 
-/// A context that is cancelled once so many slots were moved.
-struct CancelAfter {
-    limit: u64,
-    reported: AtomicU64,
-}
-
-#[async_trait]
-impl OpContext for CancelAfter {
-    fn report(&self, _: &NodeName, done: u64, total: u64) {
-        assert!(done <= total);
-        self.reported.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.reported.load(Ordering::SeqCst) >= self.limit
-    }
-
-    async fn cancelled(&self) {
-        while !self.is_cancelled() {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
 #[test]
 fn what_redis_cannot_do_is_refused() {
     let plugin = RedisPlugin::new();
@@ -239,7 +214,7 @@ async fn keys_move_with_their_slots_when_a_cluster_grows_and_shrinks() {
     let settings = servers.cluster.spec.groups[0].settings.clone();
     let new = servers.make_all(vec![NewNode { name: next, settings }]).await;
     servers.plugin.configure(&servers.view(), &new, &Quiet).await.unwrap();
-    let stopped = CancelAfter { limit: 1000, reported: AtomicU64::new(0) };
+    let stopped = CancelledAfter::reports(1000);
     let cancelled = servers.plugin.start(&servers.view(), &new, &stopped).await.unwrap_err();
     assert_eq!(cancelled.kind(), FailureKind::Failed);
     assert_eq!(servers.keys_found().await, KEYS, "stopped in the middle, and every key is somewhere");
@@ -250,7 +225,7 @@ async fn keys_move_with_their_slots_when_a_cluster_grows_and_shrinks() {
     // The first one leaves, not the one that came last.
     let first = servers.cluster.nodes[0].clone();
     let view = servers.view().without([&first.name]);
-    let stopped = CancelAfter { limit: 1000, reported: AtomicU64::new(0) };
+    let stopped = CancelledAfter::reports(1000);
     let leaving = std::slice::from_ref(&first);
     let cancelled = servers.plugin.decommission(&view, servers.leaving(leaving), &stopped).await.unwrap_err();
     assert_eq!(cancelled.kind(), FailureKind::Failed);

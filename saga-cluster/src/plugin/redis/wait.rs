@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::plugin::context::cancelled;
 use crate::plugin::{OpContext, PluginError};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
@@ -28,12 +29,8 @@ impl<'a> Wait<'a> {
         }
         tokio::select! {
             biased;
-            () = self.context.cancelled() => Err(PluginError::failed("the operation was cancelled")),
+            () = self.context.cancelled() => Err(cancelled()),
             () = tokio::time::sleep(LOOK_AGAIN) => Ok(()),
         }
     }
-}
-
-pub(super) fn stop_if_cancelled(context: &dyn OpContext) -> Result<(), PluginError> {
-    if context.is_cancelled() { Err(PluginError::failed("the operation was cancelled")) } else { Ok(()) }
 }
