@@ -12,11 +12,10 @@ use saga_core::{Coordinator, Ctx, Saga, Seq, Shutdown, StepError, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Failure;
-use crate::limit::{Load, plain_file};
 use crate::measure::{Figures, Stop, closed_loop, memory};
 use crate::report::table;
+use crate::row::{Spec, beside_the_limit};
 use crate::stores::{Place, StoreKind};
-use crate::tap::Tap;
 use crate::workload::{Nothing, Workload, chain, stages};
 
 /// So often the two sides of a ratio are measured, in turns.
@@ -146,31 +145,21 @@ fn throughput(clients: usize) -> impl AsyncFn() -> Result<f64, Failure> {
     async move || Ok(run_in_memory(&saga, clients, 60_000).await?.throughput())
 }
 
-/// A saga on sled and what it writes on a plain file, from as many clients, in turns.
+/// Five steps on sled and what they write on a plain file, from as many clients, in turns.
 async fn on_sled(place: &Place, clients: usize) -> Result<(Figures, Figures), Failure> {
-    let directory = tempfile::Builder::new().prefix("saga-bars-").tempdir_in(&place.directory)?;
-    let place = Place { directory: directory.path().to_owned(), ..place.clone() };
-    let tap = Tap::new(StoreKind::Sled.open(&place).await?.store);
-    let (written, saga) = (tap.written(), chain(5));
-    let coordinator = Coordinator::builder(tap, Nothing).register(&saga).start().await?;
-    let runner = coordinator.clone();
-    let run = move |number| {
-        let (runner, saga) = (runner.clone(), saga.clone());
-        async move { Workload::Linear5.check(number, &runner.start(&saga, number).await?.outcome().await?) }
+    let stop = Stop::After(Duration::from_secs(6));
+    let spec = Spec {
+        workload: Workload::Linear5,
+        store: StoreKind::Sled,
+        workers: 0,
+        clients,
+        stop,
+        warm_up: Duration::ZERO,
+        limit: Some(stop),
+        place: place.clone(),
     };
-    let stop = Stop::After(Duration::from_secs(2));
-    let (mut ours, mut limits) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let before = written.now();
-        let turn = closed_loop(clients, stop, run.clone()).await?;
-        let writes = written.now().since(before);
-        let appends = (writes.appends / turn.sagas()).max(1);
-        let load = Load { appends, bytes: usize::try_from(writes.bytes / turn.sagas() / appends)? };
-        limits.push(plain_file(directory.path(), load, clients, stop).await?);
-        ours.push(turn);
-    }
-    coordinator.shutdown(Shutdown::Drain).await?;
-    Ok((Figures::sum(ours)?, Figures::sum(limits)?))
+    let measured = beside_the_limit(&spec).await?;
+    Ok((measured.figures, measured.limit.ok_or("the limit was not measured")?))
 }
 
 /// Where the actions of waiting runs wait.

@@ -93,6 +93,19 @@ impl Row {
 ///
 /// What a store or a saga fails with, or that a saga did not end as it has to.
 pub async fn measure(spec: &Spec) -> Result<Row, Failure> {
+    Ok(row(spec, &beside_the_limit(spec).await?))
+}
+
+/// What was measured of a row.
+pub(crate) struct Measured {
+    pub(crate) figures: Figures,
+    pub(crate) limit: Option<Figures>,
+    used: Usage,
+    grown: Option<u64>,
+}
+
+/// Runs the sagas, and in turns with them what they write on a plain file.
+pub(crate) async fn beside_the_limit(spec: &Spec) -> Result<Measured, Failure> {
     let directory = tempfile::Builder::new().prefix("saga-bench-").tempdir_in(&spec.place.directory)?;
     let place = Place { directory: directory.path().to_owned(), ..spec.place.clone() };
     let opened = spec.store.open(&place).await?;
@@ -138,8 +151,8 @@ pub async fn measure(spec: &Spec) -> Result<Row, Failure> {
     }
     let grown = disk_before.zip(opened.disk_bytes()?).map(|(before, after)| after.saturating_sub(before));
     crew.stop().await?;
-    let limit = if limit_turns.is_empty() { None } else { Some(Figures::sum(limit_turns)?.throughput()) };
-    Ok(row(spec, &Figures::sum(turns)?, used, grown, limit))
+    let limit = if limit_turns.is_empty() { None } else { Some(Figures::sum(limit_turns)?) };
+    Ok(Measured { figures: Figures::sum(turns)?, limit, used, grown })
 }
 
 /// What one saga wrote, on average.
@@ -148,7 +161,8 @@ fn load(writes: Writes, sagas: u64) -> Load {
     Load { appends, bytes: usize::try_from(writes.bytes / sagas / appends).unwrap_or(usize::MAX) }
 }
 
-fn row(spec: &Spec, figures: &Figures, used: Usage, grown: Option<u64>, limit_sagas_per_second: Option<f64>) -> Row {
+fn row(spec: &Spec, measured: &Measured) -> Row {
+    let Measured { figures, limit, used, grown } = measured;
     let sagas = figures.sagas();
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let per_saga = |count: u64| count as f64 / sagas as f64;
@@ -169,7 +183,7 @@ fn row(spec: &Spec, figures: &Figures, used: Usage, grown: Option<u64>, limit_sa
         journal_bytes_per_saga: per_saga(used.writes.bytes),
         appends_per_group: used.writes.appends as f64 / used.writes.groups.max(1) as f64,
         disk_bytes_per_saga: grown.map(per_saga),
-        limit_sagas_per_second,
+        limit_sagas_per_second: limit.as_ref().map(Figures::throughput),
     }
 }
 

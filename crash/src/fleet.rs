@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -44,26 +44,16 @@ impl Fleet {
 
     /// Kills the worker at a place, and starts the next one there. Says so if it was dead already, which it should not be.
     pub(crate) fn kill(&self, place: usize) -> io::Result<Result<(), String>> {
-        let worker = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
-        self.replace(worker, place, &[])
+        self.kill_and_send(place, &[])
     }
 
     /// As [`kill`](Self::kill); the next one is given these arguments, which tell it when to kill itself.
     pub(crate) fn kill_and_send(&self, place: usize, mortal: &[String]) -> io::Result<Result<(), String>> {
-        let worker = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
-        self.replace(worker, place, mortal)
-    }
-
-    fn replace(
-        &self,
-        mut worker: MutexGuard<'_, Worker>,
-        place: usize,
-        mortal: &[String],
-    ) -> io::Result<Result<(), String>> {
+        let mut worker = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
         let before = worker.process.try_wait()?;
         worker.process.kill()?;
         worker.process.wait()?;
-        let expected = |status: &ExitStatus| worker.mortal && status.signal() == Some(Signal::KILL.as_raw());
+        let expected = |status: &ExitStatus| worker.mortal && was_killed(*status);
         let ended = before.filter(|status| !expected(status));
         let ended = ended.map(|status| format!("worker {place}.{} ended by itself: {status}", worker.generation));
         *worker = self.plan.spawn(place, worker.generation + 1, mortal)?;
@@ -151,6 +141,11 @@ impl FleetPlan {
             .spawn()?;
         Ok(Worker { process, generation, mortal: !mortal.is_empty() })
     }
+}
+
+/// Whether a process was ended by SIGKILL.
+pub(crate) fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::KILL.as_raw())
 }
 
 fn signal(process: &Child, signal: Signal) -> io::Result<()> {

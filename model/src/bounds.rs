@@ -6,13 +6,13 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct Policies {
     /// Attempts that an action has
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(long, default_value_t = Self::USUAL.attempts, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub attempts: u8,
     /// Attempts that a forward step has by its patient policy
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(long, default_value_t = Self::USUAL.patience, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub patience: u8,
     /// Attempts that a compensation has
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(long, default_value_t = Self::USUAL.undo_attempts, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub undo_attempts: u8,
 }
 
@@ -64,7 +64,29 @@ pub(crate) enum Mishap {
     Operator,
 }
 
+impl Policies {
+    /// Those of the command line, if it says nothing.
+    pub const USUAL: Self = Self { attempts: 2, patience: 1, undo_attempts: 2 };
+}
+
 impl Bounds {
+    /// At most one of each but a deadline, and so much in all.
+    #[must_use]
+    pub const fn one_of_each(mishaps: u8) -> Self {
+        Self {
+            failures: 1,
+            undo_failures: 1,
+            crashes: 1,
+            takeovers: 1,
+            cancels: 1,
+            deadlines: 0,
+            vanishings: 1,
+            operators: 1,
+            mishaps,
+            batch: 1,
+        }
+    }
+
     fn of(&mut self, mishap: Mishap) -> &mut u8 {
         match mishap {
             Mishap::Failure => &mut self.failures,

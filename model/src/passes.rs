@@ -24,18 +24,7 @@ const PLAIN: Sagas = Sagas {
 };
 
 const fn of_any_kind(mishaps: u8) -> Bounds {
-    Bounds {
-        failures: 2,
-        undo_failures: 2,
-        crashes: 1,
-        takeovers: 1,
-        cancels: 1,
-        deadlines: 0,
-        vanishings: 1,
-        operators: 1,
-        mishaps,
-        batch: 1,
-    }
+    Bounds { failures: 2, undo_failures: 2, ..Bounds::one_of_each(mishaps) }
 }
 
 /// The passes. What `docs/robustness.md` tells of them, it tells in this order.

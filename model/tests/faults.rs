@@ -14,19 +14,8 @@ use saga_model::saga::{Class, Label, Saga};
 use saga_model::steps::Steps;
 use saga_model::system::{Real, System};
 
-const POLICIES: Policies = Policies { attempts: 2, patience: 1, undo_attempts: 2 };
-const BOUNDS: Bounds = Bounds {
-    failures: 1,
-    undo_failures: 1,
-    crashes: 1,
-    takeovers: 1,
-    cancels: 1,
-    deadlines: 0,
-    vanishings: 0,
-    operators: 1,
-    mishaps: 2,
-    batch: 1,
-};
+const POLICIES: Policies = Policies::USUAL;
+const BOUNDS: Bounds = Bounds { vanishings: 0, ..Bounds::one_of_each(2) };
 
 /// The fault is found in that saga as a violation of that property; without the fault there is none.
 #[track_caller]

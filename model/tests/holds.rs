@@ -8,29 +8,11 @@ use saga_model::shape::{Choice, Numbering, Probes, Sagas};
 use saga_model::sweep::Sweep;
 use saga_model::system::Real;
 
-const POLICIES: Policies = Policies { attempts: 2, patience: 1, undo_attempts: 2 };
-
-/// At most one of each, and so much in all.
-const fn up_to(mishaps: u8) -> Bounds {
-    Bounds {
-        failures: 1,
-        undo_failures: 1,
-        crashes: 1,
-        takeovers: 1,
-        cancels: 1,
-        deadlines: 0,
-        vanishings: 1,
-        operators: 1,
-        mishaps,
-        batch: 1,
-    }
-}
-
 fn visit(sagas: &Sagas, bounds: Bounds) -> Tally {
-    let sweep = Sweep { policies: POLICIES, bounds, threads: 2 };
+    let sweep = Sweep { policies: Policies::USUAL, bounds, threads: 2 };
     match sweep.run(&sagas.all(), &Real, &|_, _| {}) {
         Ok(tally) => tally,
-        Err(found) => panic!("{}", tell(&found, POLICIES, bounds, &Real)),
+        Err(found) => panic!("{}", tell(&found, Policies::USUAL, bounds, &Real)),
     }
 }
 
@@ -46,7 +28,7 @@ const SAGAS: Sagas = Sagas {
 /// What may happen to one step: twice of everything, a deadline, several ends in a turn. This judges every property.
 #[test]
 fn every_state_of_one_step() {
-    let twice = Bounds { failures: 2, undo_failures: 2, crashes: 2, deadlines: 1, batch: 2, ..up_to(2) };
+    let twice = Bounds { failures: 2, undo_failures: 2, crashes: 2, deadlines: 1, batch: 2, ..Bounds::one_of_each(2) };
     let tally = visit(&SAGAS, twice);
     assert!(tally.rests.iter().all(|count| *count > 0), "{tally:?}");
     let unjudged = Property::ALL.iter().zip(tally.judged).find(|(_, count)| *count == 0);
@@ -56,7 +38,7 @@ fn every_state_of_one_step() {
 #[test]
 fn every_state_of_two_steps() {
     let sagas = Sagas { steps: 2, least_steps: 2, guard: Choice::No, finalizer: Choice::No, ..SAGAS };
-    let tally = visit(&sagas, up_to(2));
+    let tally = visit(&sagas, Bounds::one_of_each(2));
     assert!(tally.rests[..4].iter().all(|count| *count > 0), "{tally:?}");
 }
 
@@ -64,7 +46,7 @@ fn every_state_of_two_steps() {
 fn every_state_of_three_steps_of_which_one_fails() {
     let sagas =
         Sagas { steps: 3, least_steps: 3, probes: Probes::None, guard: Choice::No, finalizer: Choice::No, ..SAGAS };
-    let tally = visit(&sagas, up_to(1));
+    let tally = visit(&sagas, Bounds::one_of_each(1));
     assert!(tally.rests[..3].iter().all(|count| *count > 0), "{tally:?}");
 }
 
@@ -73,7 +55,7 @@ fn every_state_of_three_steps_of_which_one_fails() {
 fn the_numbers_of_steps_are_of_no_consequence() {
     let sagas =
         Sagas { steps: 3, least_steps: 3, probes: Probes::None, guard: Choice::No, finalizer: Choice::No, ..SAGAS };
-    let bounds = Bounds { takeovers: 0, ..up_to(1) };
+    let bounds = Bounds { takeovers: 0, ..Bounds::one_of_each(1) };
     let once = visit(&sagas, bounds);
     let descending = visit(&Sagas { numbering: Numbering::Descending, ..sagas }, bounds);
     assert_eq!(

@@ -65,7 +65,8 @@ pub(super) fn every_run_ends_once(_: &Evidence, trails: &[Trail<'_>]) -> Finding
     finding
 }
 
-fn end(event: &Event) -> Option<RunStatus> {
+/// The end that an event is, if it is one.
+pub(crate) fn end(event: &Event) -> Option<RunStatus> {
     match event {
         Event::Rested { rest: Rest::Completed } => Some(RunStatus::Completed),
         Event::Rested { rest: Rest::RolledBack } => Some(RunStatus::RolledBack),
@@ -74,7 +75,8 @@ fn end(event: &Event) -> Option<RunStatus> {
     }
 }
 
-fn is_of_finalizer(event: &Event) -> bool {
+/// Whether an event may come after the end.
+pub(crate) fn is_of_finalizer(event: &Event) -> bool {
     matches!(event, Event::Finalized | Event::FinalizerFailed { .. } | Event::Resumed { .. })
 }
 

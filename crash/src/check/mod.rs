@@ -4,7 +4,7 @@
 //! entries, by the effects that stand at the end, and by the events in the journals. They are the same for every store.
 
 mod effects;
-mod ends;
+pub(crate) mod ends;
 mod fence;
 mod order;
 #[cfg(test)]

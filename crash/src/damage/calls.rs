@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::was_killed;
+use crate::fleet::was_killed;
 use crate::scribe::{self, Promise, Told, store_of};
 use crate::tally::Tally;
 use crate::trials::{Expect, open_and_look, scratch, work_off};
@@ -75,7 +75,7 @@ pub(super) fn trial(args: &CallsArgs) -> Result<ExitCode, Fail> {
         let told = scribe::told(own)?;
         let failed = told.iter().position(|told| matches!(told, Told::Failed { .. }));
         let what = match (case.how, failed) {
-            ("signal=KILL", _) if was_killed(&ran) => "killed",
+            ("signal=KILL", _) if was_killed(ran.status) => "killed",
             (_, Some(_)) => "failed, and said so",
             // Fewer calls of this kind were made, or it was one that matters to nobody.
             (_, None) if ran.status.success() => "went on unharmed",

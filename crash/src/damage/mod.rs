@@ -6,11 +6,12 @@ mod flip;
 mod full;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode};
 
 use clap::{Args, Subcommand};
 
 use crate::Fail;
+use crate::fleet::was_killed;
 use crate::scribe::{self, Promise, store_of};
 
 /// What is asked of the trial.
@@ -53,7 +54,7 @@ fn killed(folder: &Path, seed: u64, appends: u64) -> Result<Killed, Fail> {
     for (generation, appends) in [(2 * seed, appends / 2), (2 * seed + 1, appends - appends / 2)] {
         let arguments = ["--generation", &generation.to_string(), "--appends", &appends.to_string(), "--die"];
         let ran = scribe(folder, &arguments).output()?;
-        if !was_killed(&ran) {
+        if !was_killed(ran.status) {
             let said = String::from_utf8_lossy(&ran.stderr);
             return Err(format!("the process that was to be killed ended with {}: {said}", ran.status).into());
         }
@@ -66,11 +67,6 @@ fn scribe(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["scribe", "--folder"]).arg(folder).args(arguments);
     command
-}
-
-fn was_killed(ran: &Output) -> bool {
-    use std::os::unix::process::ExitStatusExt;
-    ran.status.signal() == Some(rustix::process::Signal::KILL.as_raw())
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {

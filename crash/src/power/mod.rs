@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use rustix::process::Signal;
 
 use self::disk::{Disk, Image, Luck, lay_out};
 use self::trace::{Event, Reader};
+use crate::fleet::was_killed;
 use crate::scribe::{Promise, ScribeSabotage, store_of, told_of};
 use crate::tally::Tally;
 use crate::trials::{Expect, open_and_look, work_off};
@@ -108,10 +108,7 @@ fn record(args: &PowerArgs, folder: &Path) -> Result<Vec<Event>, Fail> {
             child.args(["--sabotage", &ScribeSabotage::EarlyAck.name()]);
         }
         let ran = child.output()?;
-        let killed = {
-            use std::os::unix::process::ExitStatusExt;
-            ran.status.signal() == Some(Signal::KILL.as_raw())
-        };
+        let killed = was_killed(ran.status);
         if killed == last || !(killed || ran.status.success()) {
             let said = String::from_utf8_lossy(&ran.stderr);
             return Err(format!("a process that was to be recorded ended with {}: {said}", ran.status).into());

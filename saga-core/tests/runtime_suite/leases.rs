@@ -3,17 +3,23 @@
 use std::time::Duration;
 
 use saga_core::store::Store;
-use saga_core::{Coordinator, Ctx, Epoch, Outcome, Saga, StepError, Undo};
+use saga_core::{Coordinator, Ctx, Epoch, Outcome, RunHandle, Saga, StepError, Undo};
 use tokio::time::Instant;
 
+use crate::workers::{LEASE, worker};
 use crate::world::{World, ada, chain, gate, id, make, rolled_back, unmake};
 use crate::wrapped::Wrapped;
 
-const LEASE: Duration = Duration::from_secs(30);
-
-async fn worker(store: &Wrapped, world: &World, saga: &Saga<World, u32, u32>, name: &str) -> Coordinator<World> {
-    let builder = Coordinator::builder(store.clone(), world.clone()).register(saga);
-    builder.lease(LEASE).worker(name.parse().unwrap()).start().await.unwrap()
+/// A worker in the middle of a run.
+async fn at_work(
+    store: &Wrapped,
+    world: &World,
+    saga: &Saga<World, u32, u32>,
+) -> (Coordinator<World>, RunHandle<World, u32>) {
+    let one = worker(store, world, saga, "one").await;
+    let run = one.start_with(saga, 1, id("r")).await.unwrap();
+    world.raised("a under 1").await;
+    (one, run)
 }
 
 /// Says that it is there, and when it is told to stop.
@@ -55,9 +61,7 @@ async fn a_worker_that_is_cut_off_stops_before_another_can_take_over() {
     for saga in [watchful_step(), watchful_undo()] {
         let (store, world) = (Wrapped::shared(), World::default());
         let line = store.by_another_line();
-        let one = worker(&line, &world, &saga, "one").await;
-        let run = one.start_with(&saga, 1, id("r")).await.unwrap();
-        world.raised("a under 1").await;
+        let (one, run) = at_work(&line, &world, &saga).await;
         let two = worker(&store, &world, &saga, "two").await;
         let cut = Instant::now();
         line.cut(true);
@@ -80,9 +84,7 @@ async fn a_worker_that_is_cut_off_stops_before_another_can_take_over() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_was_cut_off_takes_up_again_what_nobody_took() {
     let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
-    let one = worker(&store, &world, &saga, "one").await;
-    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
-    world.raised("a under 1").await;
+    let (one, run) = at_work(&store, &world, &saga).await;
     store.cut(true);
     tokio::time::sleep(2 * LEASE).await;
     assert_eq!(world.notes(), ["a under 1", "a under 1 told"]);
@@ -96,9 +98,7 @@ async fn a_worker_that_was_cut_off_takes_up_again_what_nobody_took() {
 #[tokio::test(start_paused = true)]
 async fn a_short_disturbance_costs_nothing() {
     let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
-    let one = worker(&store, &world, &saga, "one").await;
-    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
-    world.raised("a under 1").await;
+    let (_one, run) = at_work(&store, &world, &saga).await;
     for _ in 0..5 {
         store.cut(true);
         tokio::time::sleep(LEASE / 2).await;
@@ -113,9 +113,7 @@ async fn a_short_disturbance_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_process_that_was_asleep_does_not_take_its_runs_away_from_itself() {
     let (store, world, saga) = (Wrapped::default(), World::default(), watchful_step());
-    let one = worker(&store, &world, &saga, "one").await;
-    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
-    world.raised("a under 1").await;
+    let (_one, run) = at_work(&store, &world, &saga).await;
     for _ in 0..5 {
         tokio::time::advance(10 * LEASE).await;
         tokio::time::sleep(LEASE).await;
@@ -204,9 +202,7 @@ async fn the_runs_of_other_workers_sagas_are_not_this_ones_business() {
 async fn a_run_that_was_lost_can_still_be_cancelled() {
     let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
     let line = store.by_another_line();
-    let one = worker(&line, &world, &saga, "one").await;
-    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
-    world.raised("a under 1").await;
+    let (one, run) = at_work(&line, &world, &saga).await;
     let two = worker(&store, &world, &saga, "two").await;
     line.cut(true);
     world.raised("a under 2").await;
@@ -219,9 +215,7 @@ async fn a_run_that_was_lost_can_still_be_cancelled() {
 #[tokio::test(start_paused = true)]
 async fn one_renewal_that_hangs_costs_no_claims() {
     let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
-    let one = worker(&store, &world, &saga, "one").await;
-    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
-    world.raised("a under 1").await;
+    let (_one, run) = at_work(&store, &world, &saga).await;
     store.hang_renewals(1);
     tokio::time::sleep(5 * LEASE).await;
     world.raise("go on");
@@ -233,9 +227,7 @@ async fn one_renewal_that_hangs_costs_no_claims() {
 async fn a_claim_that_a_late_renewal_kept_is_given_back() {
     let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
     let line = store.by_another_line();
-    let one = worker(&line, &world, &saga, "one").await;
-    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
-    world.raised("a under 1").await;
+    let (one, run) = at_work(&line, &world, &saga).await;
     let two = worker(&store, &world, &saga, "two").await;
     // Let go of by the one worker, by its own reckoning; and kept alive by a renewal that the store took late.
     line.cut(true);
@@ -254,9 +246,7 @@ async fn a_claim_that_a_late_renewal_kept_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn what_is_being_drained_can_be_cancelled_from_elsewhere() {
     let (store, world, saga) = (Wrapped::shared(), World::default(), watchful_step());
-    let one = worker(&store, &world, &saga, "one").await;
-    let run = one.start_with(&saga, 1, id("r")).await.unwrap();
-    world.raised("a under 1").await;
+    let (one, run) = at_work(&store, &world, &saga).await;
     let draining = one.clone();
     let drained = tokio::spawn(async move { draining.shutdown(saga_core::Shutdown::Drain).await });
     let client = saga_core::Client::builder(store.clone()).register(&saga).build().unwrap();

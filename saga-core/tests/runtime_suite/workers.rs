@@ -8,9 +8,14 @@ use saga_core::{Coordinator, Outcome, OutcomeError, Saga, StartError, StartOptio
 use crate::world::{World, ada, chain, gate, gated, id, make, rolled_back, unmake};
 use crate::wrapped::Wrapped;
 
-const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
-async fn worker(store: &Wrapped, world: &World, saga: &Saga<World, u32, u32>, name: &str) -> Coordinator<World> {
+pub(crate) async fn worker(
+    store: &Wrapped,
+    world: &World,
+    saga: &Saga<World, u32, u32>,
+    name: &str,
+) -> Coordinator<World> {
     let name = name.parse().unwrap();
     let builder = Coordinator::builder(store.clone(), world.clone()).register(saga).lease(LEASE).worker(name);
     builder.start().await.unwrap()

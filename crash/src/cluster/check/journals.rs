@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use saga_core::journal::{Event, ProbeAnswer, Rest};
-use saga_core::store::RunStatus;
 use saga_core::{ItemRef, Payload, StepIndex};
 use serde_json::Value;
 
 use crate::check::Finding;
+use crate::check::ends::{end, is_of_finalizer};
 use crate::cluster::evidence::{Evidence, RunEvidence};
 
 /// What a journal tells, in the words of clusters.
@@ -131,19 +131,6 @@ pub(super) fn every_run_ended_once(evidence: &Evidence) -> Finding {
         finding.look_at(id, !gaps, || "its journal has gaps".to_owned());
     }
     finding
-}
-
-fn end(event: &Event) -> Option<RunStatus> {
-    match event {
-        Event::Rested { rest: Rest::Completed } => Some(RunStatus::Completed),
-        Event::Rested { rest: Rest::RolledBack } => Some(RunStatus::RolledBack),
-        Event::Rested { rest: Rest::Abandoned { .. } } => Some(RunStatus::Abandoned),
-        _ => None,
-    }
-}
-
-fn is_of_finalizer(event: &Event) -> bool {
-    matches!(event, Event::Finalized | Event::FinalizerFailed { .. } | Event::Resumed { .. })
 }
 
 pub(super) fn every_run_was_ordered_once(evidence: &Evidence) -> Finding {
