@@ -226,6 +226,57 @@ async fn a_run_whose_deletion_is_lost_is_named_and_does_not_come_back() {
     assert_eq!(store.get(&id("c")).await.unwrap(), None);
 }
 
+/// Nothing else tells of a run that began in a lost frame. So the frame is named until somebody gives it up, even when
+/// nothing else in it is of use and it is the oldest, which would be cleaned away.
+#[tokio::test]
+async fn a_lost_frame_is_named_until_it_is_given_up() {
+    for lost in [0_u64, 1] {
+        let directory = TempDir::new().unwrap();
+        let store = SledStore::open(directory.path()).unwrap();
+        let go = RunStatus::Running;
+        taken(&store, &[append(&id("a"), 0, 50, if lost == 0 { go } else { RunStatus::Completed })]).await;
+        taken(&store, &[append(&id("b"), 0, 50, go)]).await;
+        taken(&store, &[append(&id("c"), 0, 50, go)]).await;
+        store.close().await.unwrap();
+        flip(directory.path(), lost, 20);
+        for seq in 1..4 {
+            let store = SledStore::open(directory.path()).unwrap();
+            let damage = store.damage().unwrap();
+            assert!(damage.iter().any(|damage| damage.frame == Some(lost)), "opened {seq} times: {damage:?}");
+            taken(&store, &[append(&id("c"), seq, 50, go)]).await;
+            store.close().await.unwrap();
+        }
+        let store = SledStore::open(directory.path()).unwrap();
+        store.discard_lost_frames().await.unwrap();
+        taken(&store, &[append(&id("c"), 4, 50, go)]).await;
+        store.close().await.unwrap();
+        let store = SledStore::open(directory.path()).unwrap();
+        assert_eq!(store.damage().unwrap(), []);
+        assert_journal(&store, &id("c"), 5, 50).await;
+    }
+}
+
+#[tokio::test]
+async fn lost_frames_are_not_given_up_before_the_runs_that_they_hurt() {
+    let directory = TempDir::new().unwrap();
+    fill(directory.path()).await;
+    flip(directory.path(), 3, 0);
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(runs(&store.damage().unwrap()), [id("a"), id("c")], "`c` has ended");
+    let refused = store.discard_lost_frames().await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Corrupt { what } if what.contains("run c")), "{refused}");
+    store.delete(&id("c")).await.unwrap();
+    let refused = store.discard_lost_frames().await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Corrupt { what } if what.contains("run a")), "{refused}");
+    store.discard(&id("a")).await.unwrap();
+    store.discard_lost_frames().await.unwrap();
+    store.close().await.unwrap();
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.damage().unwrap(), []);
+    assert_journal(&store, &id("b"), 3, 50).await;
+    assert_journal(&store, &id("d"), 1, 50).await;
+}
+
 fn cut(file: &Path, bytes: u64) {
     let file = std::fs::File::options().write(true).open(file).unwrap();
     let length = file.metadata().unwrap().len();

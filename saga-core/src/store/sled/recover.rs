@@ -85,9 +85,9 @@ impl Core {
         let rolls = scan.rolls(&disk);
         let mut index = scan.settle(&rolls);
         let lost_entries = scan.lost_entries(&rolls, &mut index);
-        let Scan { log, damage, .. } = scan;
+        let Scan { log, damage, lost, .. } = scan;
         let whole = log.next();
-        let writer = Writer { log, whole, unsynced: 0, spent: Vec::new(), removable: Vec::new() };
+        let writer = Writer { log, whole, unsynced: 0, spent: Vec::new(), removable: Vec::new(), lost };
         let core = Self::new(disk, index, writer, damage);
         {
             let mut writer = core.write()?;
