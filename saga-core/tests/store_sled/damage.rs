@@ -127,6 +127,7 @@ async fn a_run_whose_start_is_lost_is_named_and_its_id_is_not_given_out() {
     assert_eq!(runs(&store.damage().unwrap()), [id("a"), id("b")]);
     assert_parked(&store, &id("a"), 3).await;
     assert!(matches!(store.get(&id("b")).await, Err(StoreError::Corrupt { .. })));
+    assert_eq!(store.salvage(&id("b")).await.unwrap(), [record(&id("b"), 2, 50), record(&id("b"), 3, 50)]);
     store.discard(&id("b")).await.unwrap();
     taken(&store, &[append(&id("b"), 0, 50, RunStatus::Running)]).await;
 }
@@ -222,7 +223,9 @@ async fn a_run_whose_deletion_is_lost_is_named_and_does_not_come_back() {
         assert_journal(&store, &id("d"), 2, 50).await;
     }
     let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!(store.salvage(&id("c")).await.unwrap(), [record(&id("c"), 1, 50), record(&id("c"), 2, 50)]);
     store.discard(&id("c")).await.unwrap();
+    assert!(matches!(store.salvage(&id("c")).await, Err(StoreError::UnknownRun { .. })));
     assert_eq!(store.get(&id("c")).await.unwrap(), None);
 }
 
