@@ -8,7 +8,7 @@ use super::args::{Options, STORE_VARIABLE};
 use super::paths::DataDir;
 use super::trouble::{Trouble, chain};
 use crate::engine::{Engine, ProcessEngine};
-use crate::plugin::{BlocksPlugin, Plugin};
+use crate::plugin::{BlocksPlugin, CommandsPlugin, Plugin};
 #[cfg(feature = "redis")]
 use crate::plugin::{RedisPlugin, RedisProgram};
 use crate::service::ServiceBuilder;
@@ -25,7 +25,8 @@ impl Kit {
         let kit = Self { engines: BTreeMap::new(), plugins: BTreeMap::new() };
         let kit = kit
             .engine(ProcessEngine::KIND, process_engine(data, options.node_program.clone())?)
-            .plugin(BlocksPlugin::KIND, BlocksPlugin::new());
+            .plugin(BlocksPlugin::KIND, BlocksPlugin::new())
+            .plugin(CommandsPlugin::KIND, CommandsPlugin::new(data.commands()).hide_variable(STORE_VARIABLE));
         #[cfg(feature = "redis")]
         let kit = kit.plugin(RedisPlugin::KIND, RedisPlugin::new());
         Ok(kit)
