@@ -26,6 +26,12 @@ pub use self::redis::{RedisPlugin, RedisProgram};
 /// What makes machines a cluster of some kind.
 #[async_trait]
 pub trait Plugin: Send + Sync + 'static {
+    /// The names of the settings that it understands, of the cluster or of a group. In a new cluster or group, a setting
+    /// that neither the plugin nor the [engine](crate::engine::Engine::settings) understands is refused.
+    fn settings(&self) -> &[&str] {
+        &[]
+    }
+
     /// Whether a cluster like that can be. Asked before anything is touched.
     ///
     /// # Errors

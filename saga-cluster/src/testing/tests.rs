@@ -32,6 +32,7 @@ async fn a_fake_engine_is_an_engine() {
         node: "w-9".parse().unwrap(),
         token: "orphan".parse().unwrap(),
         address: None,
+        ready: false,
     };
     engine.plant(orphan.clone());
     assert_eq!(engine.list(&order.cluster).await.unwrap().len(), 2);
