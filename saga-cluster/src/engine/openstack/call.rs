@@ -102,6 +102,10 @@ impl Call {
         self
     }
 
+    pub(crate) fn service(&self) -> Service {
+        self.service
+    }
+
     /// What it is, for errors: the method and the path.
     pub(crate) fn what(&self) -> String {
         format!("{} {}", self.method, self.path)
