@@ -137,6 +137,7 @@ fn encoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
 /// An answer that is not an error.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    #[allow(dead_code)] // The stack engine's.
     pub(crate) status: u16,
     #[allow(dead_code)] // Read by whoever needs a location or a request's id.
     pub(crate) headers: HeaderMap,

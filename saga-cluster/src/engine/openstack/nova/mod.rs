@@ -12,13 +12,13 @@
 //! | `ERROR`, or still `ACTIVE`, after a deletion | it is asked for again |
 //! | 409, 429, 5xx, no answer | failed |
 
+mod check;
 mod resolve;
 mod servers;
 mod settings;
 mod tags;
 mod version;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use super::Session;
 use super::call::{Answer, Call, Service};
 use super::failure::CallError;
 use crate::FailureKind;
-use crate::engine::{Engine, EngineError, Machine, NodeOrder};
+use crate::engine::{Engine, EngineCheck, EngineError, Machine, NodeOrder};
 use crate::model::{ClusterName, ClusterSpec, Doomed, Node, NodeToken};
 
 /// How often a server is looked at that is being made or deleted.
@@ -143,8 +143,7 @@ impl NovaEngine {
     }
 
     fn machine(server: Server) -> Machine {
-        let address = server.address(None).map(|ip| SocketAddr::new(ip, settings::USUAL_PORT));
-        let Server { identity: Identity { cluster, node, token }, state, .. } = server;
+        let Server { identity: Identity { cluster, node, token }, state, address, .. } = server;
         Machine { cluster, node, token, address, ready: state == State::Active }
     }
 }
@@ -169,6 +168,11 @@ impl Engine for NovaEngine {
         });
         let problems: Vec<String> = problems.collect();
         if problems.is_empty() { Ok(()) } else { Err(EngineError::rejected(problems.join("\n"))) }
+    }
+
+    async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {
+        self.validate(spec)?;
+        check::check(&self.nova, spec).await
     }
 
     async fn create(&self, order: &NodeOrder) -> Result<Node, EngineError> {
@@ -197,9 +201,7 @@ impl Engine for NovaEngine {
             match keep {
                 Some(server) => match &server.state {
                     State::Active => {
-                        let ip = server.address(wanted.address_network.as_deref());
-                        let address = ip.map(|ip| SocketAddr::new(ip, wanted.port));
-                        return Ok(Node { name: name.clone(), token: order.token.clone(), address });
+                        return Ok(Node { name: name.clone(), token: order.token.clone(), address: server.address });
                     }
                     State::Error(fault) if asked => {
                         return Err(EngineError::failed(format!("the server of {name} came to ERROR: {fault}")));

@@ -120,7 +120,7 @@ impl Nova {
         set("key_name", wanted.key_name.clone().map(Value::String));
         set("availability_zone", wanted.availability_zone.clone().map(Value::String));
         set("user_data", wanted.user_data.as_deref().map(|data| base64(data.as_bytes()).into()));
-        set("metadata", (!wanted.metadata.is_empty()).then(|| json!(wanted.metadata)));
+        set("metadata", Some(json!(wanted.kept())));
         let groups: Vec<_> = wanted.security_groups.iter().map(|name| json!({ "name": name })).collect();
         set("security_groups", (!groups.is_empty()).then_some(Value::Array(groups)));
         let mut request = json!({ "server": server });

@@ -1,7 +1,7 @@
 //! The servers of a project, found by their tags.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use futures::future::try_join_all;
 use serde::Deserialize;
@@ -21,7 +21,8 @@ pub(super) struct Server {
     /// When it was made, as Nova writes it: later is greater. Empty if that could not be asked.
     pub(super) created: String,
     pub(super) state: State,
-    addresses: BTreeMap<String, Vec<NetAddress>>,
+    /// Where its node answers, as far as that is known.
+    pub(super) address: Option<SocketAddr>,
 }
 
 /// What becomes of a server.
@@ -49,13 +50,6 @@ impl std::fmt::Display for State {
     }
 }
 
-impl Server {
-    /// Its address in the chosen network.
-    pub(super) fn address(&self, chosen: Option<&str>) -> Option<IpAddr> {
-        settings::address(&self.addresses, chosen)
-    }
-}
-
 #[derive(Debug, Deserialize)]
 struct Detail {
     id: String,
@@ -67,6 +61,8 @@ struct Detail {
     tags: Vec<String>,
     #[serde(default)]
     addresses: BTreeMap<String, Vec<NetAddress>>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
     fault: Option<Fault>,
     #[serde(rename = "OS-EXT-STS:task_state")]
     task_state: Option<String>,
@@ -116,14 +112,15 @@ impl Nova {
     async fn detailed(&self, tags: &[String]) -> Result<Vec<Server>, CallError> {
         let mut servers = Vec::new();
         for detail in self.pages::<Detail>("/servers/detail", tags, None).await? {
-            let Detail { id, status, created, tags, addresses, fault, task_state } = detail;
+            let address = settings::address(&detail.addresses, &detail.metadata);
+            let Detail { id, status, created, tags, fault, task_state, .. } = detail;
             let state = state(&status, task_state.as_deref(), fault);
             // It shows for a moment after its end.
             if status == "DELETED" {
                 continue;
             }
             let identity = identity(&id, tags.iter().map(String::as_str))?;
-            servers.push(Server { id, identity, created, state, addresses });
+            servers.push(Server { id, identity, created, state, address });
         }
         Ok(servers)
     }
@@ -151,7 +148,7 @@ impl Nova {
             };
             let identity = identity(&id, tags.iter().map(String::as_str))?;
             let state = states.get(&id).cloned().unwrap_or_else(|| State::Other("of unknown state".into()));
-            Ok(Some(Server { id, identity, created: String::new(), state, addresses: BTreeMap::new() }))
+            Ok(Some(Server { id, identity, created: String::new(), state, address: None }))
         }));
         Ok(described.await?.into_iter().flatten().collect())
     }

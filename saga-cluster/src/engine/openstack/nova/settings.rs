@@ -1,14 +1,17 @@
 //! What a group's settings mean to Nova, understood without asking anybody.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
 use crate::model::Settings;
 
 /// The port of a node's address, unless the settings say another: that of SSH.
-pub(super) const USUAL_PORT: u16 = 22;
+const USUAL_PORT: u16 = 22;
+/// The keys of metadata that say which address of a server is its node's.
+const PORT: &str = "sc-port";
+const NETWORK: &str = "sc-network";
 /// The longest `user_data`, in bytes before encoding: Nova takes 65 535 after it.
 const MOST_USER_DATA: usize = 49_149;
 
@@ -150,14 +153,30 @@ impl Reader<'_> {
     }
 }
 
+impl Described {
+    /// What the server keeps for whoever asks it for its address later, who does not know the settings.
+    pub(super) fn kept(&self) -> BTreeMap<String, String> {
+        let mut kept = self.metadata.clone();
+        kept.insert(PORT.to_owned(), self.port.to_string());
+        kept.extend(self.address_network.clone().map(|network| (NETWORK.to_owned(), network)));
+        kept
+    }
+}
+
 /// The address among those of a server that its node has: of the chosen network, or of the first by name; IPv4 before IPv6;
-/// a floating one before a fixed one.
-pub(super) fn address(addresses: &BTreeMap<String, Vec<NetAddress>>, chosen: Option<&str>) -> Option<IpAddr> {
-    let networks = addresses.iter().filter(|(name, _)| chosen.is_none_or(|chosen| chosen == **name));
+/// a floating one before a fixed one. What was chosen is in its metadata.
+pub(super) fn address(
+    addresses: &BTreeMap<String, Vec<NetAddress>>,
+    metadata: &BTreeMap<String, String>,
+) -> Option<SocketAddr> {
+    let chosen = metadata.get(NETWORK);
+    let networks = addresses.iter().filter(|(name, _)| chosen.is_none_or(|chosen| chosen == *name));
     let all = networks.flat_map(|(_, addresses)| addresses);
     let rank = |one: &&NetAddress| (one.addr.is_ipv6(), one.kind.as_deref() != Some("floating"));
     // The first of equals: `min_by_key` keeps it.
-    all.min_by_key(rank).map(|one| one.addr)
+    let ip = all.min_by_key(rank)?.addr;
+    let port = metadata.get(PORT).and_then(|port| port.parse().ok()).unwrap_or(USUAL_PORT);
+    Some(SocketAddr::new(ip, port))
 }
 
 /// An address of a server.
@@ -211,9 +230,17 @@ mod tests {
             "b": [{ "addr": "fd00::2" }],
         });
         let addresses = serde_json::from_value(addresses).unwrap();
-        let chosen = |network| address(&addresses, network).map(|ip| ip.to_string());
-        assert_eq!(chosen(None).as_deref(), Some("192.0.2.1"));
-        assert_eq!(chosen(Some("b")).as_deref(), Some("fd00::2"));
+        let chosen = |network: Option<&str>| {
+            let mut wanted = json!({ "flavor": "small", "image": "tiny", "port": 80 });
+            if let Some(network) = network {
+                wanted["address_network"] = network.into();
+            }
+            let kept = Described::read(&settings(wanted)).unwrap().kept();
+            address(&addresses, &kept).map(|address| address.to_string())
+        };
+        assert_eq!(chosen(None).as_deref(), Some("192.0.2.1:80"));
+        assert_eq!(chosen(Some("b")).as_deref(), Some("[fd00::2]:80"));
         assert_eq!(chosen(Some("c")), None);
+        assert_eq!(address(&addresses, &BTreeMap::new()).unwrap().port(), 22);
     }
 }
