@@ -9,6 +9,7 @@ use saga_cluster::engine::Engine;
 use saga_cluster::model::{Cluster, Status};
 use saga_cluster::service::{Service, ServiceError, Verdict};
 
+use crate::cloud;
 use crate::coordinator::{Task, ask, cluster, engine, open};
 
 /// What the dying coordinator was asked for.
@@ -132,7 +133,7 @@ impl Case {
 }
 
 /// A cluster, made by a coordinator that lives.
-async fn prepare(data: &Path) -> Result<(), String> {
+pub(crate) async fn prepare(data: &Path) -> Result<(), String> {
     let service = open(data).await?;
     let operation = ask(&service, Asked::Create).await.map_err(|error| error.to_string())?;
     let end = operation.end().await.map_err(|error| error.to_string())?;
@@ -140,7 +141,7 @@ async fn prepare(data: &Path) -> Result<(), String> {
     service.shutdown(Duration::from_secs(10)).await.map_err(|error| error.to_string())
 }
 
-async fn is_active(service: &Service, groups: &[(&str, usize)]) -> Result<(), String> {
+pub(crate) async fn is_active(service: &Service, groups: &[(&str, usize)]) -> Result<(), String> {
     let report = service.show(&cluster()).await.map_err(|error| error.to_string())?;
     let record = report.record.ok_or("the record is gone")?;
     expect(record.status == Status::Active, || format!("{:?}: {}", record.status, record.status_description))?;
@@ -149,7 +150,7 @@ async fn is_active(service: &Service, groups: &[(&str, usize)]) -> Result<(), St
     let named: BTreeSet<String> = record.nodes.iter().map(|node| node.name.to_string()).collect();
     let running = running().await?;
     expect(running == named, || format!("the engine has the nodes {running:?}, the record {named:?}"))?;
-    Ok(())
+    cloud::holds_exactly(Some(&record)).await
 }
 
 fn counts(cluster: &Cluster) -> BTreeMap<String, usize> {
@@ -164,11 +165,12 @@ fn counted(groups: &[(&str, usize)]) -> BTreeMap<String, usize> {
     groups.iter().map(|(group, count)| ((*group).to_owned(), *count)).collect()
 }
 
-async fn is_gone(service: &Service) -> Result<(), String> {
+pub(crate) async fn is_gone(service: &Service) -> Result<(), String> {
     let listing = service.list().await.map_err(|error| error.to_string())?;
     expect(listing.clusters.is_empty(), || format!("a record is left: {:?}", listing.clusters))?;
     let running = running().await?;
-    expect(running.is_empty(), || format!("servers are left: {running:?}"))
+    expect(running.is_empty(), || format!("servers are left: {running:?}"))?;
+    cloud::holds_exactly(None).await
 }
 
 /// The nodes that the engine finds by their tags, whatever the records say.
@@ -177,12 +179,12 @@ async fn running() -> Result<BTreeSet<String>, String> {
     Ok(machines.into_iter().map(|machine| machine.node.to_string()).collect())
 }
 
-fn expect(condition: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+pub(crate) fn expect(condition: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if condition { Ok(()) } else { Err(otherwise()) }
 }
 
 /// Deletes the cluster, if it is there, and sees that nothing is left of it.
-async fn clean(service: &Service) -> Result<(), String> {
+pub(crate) async fn clean(service: &Service) -> Result<(), String> {
     match ask(service, Asked::Delete).await {
         Ok(operation) => {
             let end = operation.end().await.map_err(|error| error.to_string())?;
