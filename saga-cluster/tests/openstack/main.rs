@@ -9,6 +9,7 @@ mod cloud;
 mod coordinator;
 #[path = "../kill/dying.rs"]
 mod dying;
+mod faults;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -34,8 +35,7 @@ fn main() {
             "SKIPPED: the look past the engine, which needs OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and OS_PROJECT_NAME"
         );
     }
-    let mut series =
-        vec![Trial::test("a_cluster_lives_and_goes", || runtime().block_on(case::life()).map_err(Failed::from))];
+    let mut series = vec![trial("a_cluster_lives_and_goes", case::life)];
     for asked in [Asked::Create, Asked::Scale, Asked::Delete] {
         for then in [Then::Resume, Then::Delete] {
             for moment in [Moment::Before, Moment::After] {
@@ -44,7 +44,26 @@ fn main() {
             }
         }
     }
+    series.push(trial("the_user_deletes_in_the_middle", faults::the_user_deletes_in_the_middle));
+    if faults::program().is_some() {
+        series.extend([
+            trial("quota_ends_in_the_middle_of_a_create", faults::quota_ends_in_the_middle_of_a_create),
+            trial("quota_ends_in_the_middle_of_a_scale", faults::quota_ends_in_the_middle_of_a_scale),
+            trial("compute_is_stopped_for_a_while", faults::compute_is_stopped_for_a_while),
+            trial("compute_is_stopped_and_the_user_deletes", faults::compute_is_stopped_and_the_user_deletes),
+            trial("neutron_is_down_for_a_while", faults::neutron_is_down_for_a_while),
+        ]);
+    } else {
+        eprintln!("SKIPPED: faults of the cloud: OPENSTACK_FAULT does not name the program that makes them");
+    }
     libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, series).exit();
+}
+
+fn trial<F>(name: &str, body: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = Result<(), String>>,
+{
+    Trial::test(name, move || runtime().block_on(body()).map_err(Failed::from))
 }
 
 fn runtime() -> tokio::runtime::Runtime {
