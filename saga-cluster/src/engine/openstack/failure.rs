@@ -67,18 +67,17 @@ impl CallError {
 
     /// As the error of an engine, of the kind that it has for a change.
     pub(crate) fn into_engine(self, doing: &str) -> EngineError {
-        let kind = self.kind();
-        self.into_engine_as(kind, doing)
-    }
-
-    /// As the error of an engine that asked: whatever it was, it may be another time.
-    pub(crate) fn into_engine_as(self, kind: FailureKind, doing: &str) -> EngineError {
-        match kind {
+        let error = match self.kind() {
             FailureKind::Failed => EngineError::failed(doing),
             FailureKind::Fatal => EngineError::fatal(doing),
             FailureKind::Rejected => EngineError::rejected(doing),
-        }
-        .because(self)
+        };
+        error.because(self)
+    }
+
+    /// As the error of an engine that asked, or cleared away: whatever it was, it may do another time.
+    pub(crate) fn into_failed(self, doing: &str) -> EngineError {
+        EngineError::failed(doing).because(self)
     }
 }
 

@@ -5,22 +5,11 @@ use wiremock::matchers::{body_partial_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
-use crate::engine::openstack::config::{Credential, Interface, Login};
-use crate::engine::openstack::secret::Secret;
 
 const LONG: &str = "2026-01-31T13:00:00.000000Z";
 
 fn session(keystone: &str) -> Session {
-    let config = CloudConfig {
-        auth_url: format!("{keystone}/v3"),
-        login: Login::ApplicationCredential { credential: Credential::Id("me".into()), secret: Secret::new("hush") },
-        region: None,
-        interface: Interface::Public,
-        ca_file: None,
-        endpoints: Default::default(),
-        origin: "a test".into(),
-    };
-    Session::new(config).unwrap()
+    Session::new(CloudConfig::of_test(keystone)).unwrap()
 }
 
 fn token(server: &MockServer, name: &str, expires: &str) -> ResponseTemplate {
