@@ -161,17 +161,11 @@ impl Engine for NovaEngine {
     }
 
     fn validate(&self, spec: &ClusterSpec) -> Result<(), EngineError> {
-        let problems = spec.groups.iter().flat_map(|group| {
-            let problems = Described::read(&spec.settings_of(group)).err().unwrap_or_default();
-            problems.into_iter().map(|problem| format!("group `{}`: {problem}", group.name))
-        });
-        let problems: Vec<String> = problems.collect();
-        if problems.is_empty() { Ok(()) } else { Err(EngineError::rejected(problems.join("\n"))) }
+        Described::all(spec).map(drop)
     }
 
     async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {
-        self.validate(spec)?;
-        check::check(&self.nova, spec).await
+        check::check(&self.nova, &Described::all(spec)?).await
     }
 
     async fn create(&self, order: &NodeOrder) -> Result<Node, EngineError> {
