@@ -40,12 +40,23 @@ impl Inner {
         Ok(engine.check(spec).await?)
     }
 
-    /// The engine of that kind.
+    /// The engine of that kind, which is configured.
     pub(super) fn engine(&self, kind: &KindName) -> Result<Arc<dyn Engine>, ServiceError> {
         let engines = &self.app().engines;
-        let engine = engines.get(kind.as_str()).cloned();
-        engine
-            .ok_or_else(|| ServiceError::UnknownEngine { kind: kind.clone(), known: engines.keys().cloned().collect() })
+        let engine = engines.get(kind.as_str()).cloned().ok_or_else(|| ServiceError::UnknownEngine {
+            kind: kind.clone(),
+            known: engines.keys().cloned().collect(),
+        })?;
+        match configured(&*engine) {
+            Ok(()) => Ok(engine),
+            Err(source) => Err(ServiceError::EngineNotConfigured { kind: kind.clone(), source }),
+        }
+    }
+
+    /// The engines that are configured, by kind.
+    pub(super) fn engines(&self) -> impl Iterator<Item = (&str, &dyn Engine)> {
+        let engines = self.app().engines.iter().map(|(kind, engine)| (kind.as_str(), &**engine));
+        engines.filter(|(_, engine)| configured(*engine).is_ok())
     }
 
     /// The plugin of that kind.
@@ -75,14 +86,21 @@ fn unknown(path: &str, settings: &Settings, known: &BTreeSet<&str>) -> Vec<SpecP
     settings.keys().filter(|name| !known.contains(name.as_str())).map(problem).collect()
 }
 
+fn configured(engine: &dyn Engine) -> Result<(), EngineError> {
+    opinion(|| engine.configured())
+}
+
 fn all_known(problems: Vec<SpecProblem>) -> Result<(), ServiceError> {
     if problems.is_empty() { Ok(()) } else { Err(SpecError { problems }.into()) }
 }
 
 /// An opinion. Who panics has none, which is no yes.
+fn opinion<E: Opinion>(ask: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(E::panicked()))
+}
+
 fn asked<E: Opinion>(validate: impl FnOnce() -> Result<(), E>) -> Result<(), ServiceError> {
-    let opinion = catch_unwind(AssertUnwindSafe(validate));
-    opinion.unwrap_or_else(|_| Err(E::panicked())).map_err(E::refused)
+    opinion(validate).map_err(E::refused)
 }
 
 /// The error of whoever is asked for an opinion.

@@ -164,7 +164,7 @@ async fn an_answer_that_is_lost_is_told_from_a_request_that_was_never_sent() {
     let rude = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = rude.local_addr().unwrap();
     log_in_with(&server, "one", LONG, 1).await;
-    let mut config = session(&server.uri()).0.config.clone();
+    let mut config = CloudConfig::of_test(&server.uri());
     config.endpoints.insert("compute".into(), format!("http://{address}/v2.1"));
     let session = Session::new(config).unwrap();
     let hang_up = async {

@@ -160,6 +160,10 @@ impl Engine for NovaEngine {
         settings::KNOWN
     }
 
+    fn configured(&self) -> Result<(), EngineError> {
+        self.nova.session.configured()
+    }
+
     fn validate(&self, spec: &ClusterSpec) -> Result<(), EngineError> {
         Described::all(spec).map(drop)
     }
