@@ -4,7 +4,8 @@
 //! never waits for company. A store that answers at once has no use for batches: there every append is written by whoever
 //! makes it.
 
-use std::panic::AssertUnwindSafe;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,18 @@ impl Committer {
         (committer, write_batches(store, incoming))
     }
 
+    /// Writes the append, if the store answers at once; its records may be taken out of it then.
+    pub(crate) fn commit_now(&self, append: &mut Append) -> Option<Answer> {
+        let Self::Immediate { store, .. } = self else { return None };
+        let started = Instant::now();
+        let answer = match catch_unwind(AssertUnwindSafe(|| store.append_now(append))) {
+            Ok(answer) => answer?.map_err(CommitError::Refused),
+            Err(panic) => Err(CommitError::Store(Arc::new(panicked(&*panic)))),
+        };
+        metrics::committed(started, 1);
+        Some(answer)
+    }
+
     /// Returns when the append is durable, or refused. A store that fails for a while is waited for.
     pub(crate) async fn commit(&self, append: Append) -> Result<(), CommitError> {
         match self {
@@ -69,8 +82,10 @@ impl Committer {
                 answer.await.unwrap_or(Err(CommitError::Closed))
             }
             Self::Immediate { store, killed } => {
-                // Where nothing ever waits, a long run would keep its thread from all others.
-                tokio::task::consume_budget().await;
+                let mut append = append;
+                if let Some(answer) = self.commit_now(&mut append) {
+                    return answer;
+                }
                 let answers = killed.run_until_cancelled(write_batch(&**store, std::slice::from_ref(&append))).await;
                 answers.and_then(|mut answers| answers.pop()).unwrap_or(Err(CommitError::Closed))
             }
@@ -96,10 +111,7 @@ async fn write_batch(store: &dyn Store, batch: &[Append]) -> Vec<Answer> {
     let started = Instant::now();
     let answers = match AssertUnwindSafe(write(store, batch)).catch_unwind().await {
         Ok(answers) => answers,
-        Err(panic) => {
-            let reason = format!("it panicked: {}", panic_message(&*panic));
-            failed_for_good(StoreError::Poisoned { reason }, batch.len())
-        }
+        Err(panic) => failed_for_good(panicked(&*panic), batch.len()),
     };
     metrics::committed(started, batch.len());
     debug!(appends = batch.len(), micros = started.elapsed().as_micros(), "committed");
@@ -124,6 +136,10 @@ async fn gather(requests: &mut Vec<Request>, incoming: &mut mpsc::UnboundedRecei
 }
 
 type Answer = Result<(), CommitError>;
+
+fn panicked(panic: &(dyn Any + Send)) -> StoreError {
+    StoreError::Poisoned { reason: format!("it panicked: {}", panic_message(panic)) }
+}
 
 fn failed_for_good(failure: StoreError, appends: usize) -> Vec<Answer> {
     error!(%failure, appends, "the store failed for good");

@@ -23,12 +23,14 @@ mod execute;
 mod follow;
 mod handle;
 mod heads;
-mod mailbox;
+mod in_flight;
+mod line;
 mod metrics;
 mod operator;
 mod options;
 mod recovery;
 mod registry;
+mod signal;
 mod start;
 
 pub use builder::CoordinatorBuilder;
