@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 /// Payloads stay JSON in the journal, so that they can be read in ten years without the types that wrote them. Cloning
 /// one is cheap.
 #[derive(Clone)]
-pub struct Payload(Arc<RawValue>);
+pub struct Payload(Arc<str>);
 
 /// A value that cannot be turned into JSON, or JSON that is not of the expected type.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +30,8 @@ impl Payload {
     ///
     /// [`PayloadError`] if the value has no JSON form, such as a map whose keys are not strings.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        serde_json::value::to_raw_value(value)
-            .map(|raw| Self(raw.into()))
+        serde_json::to_string(value)
+            .map(|text| Self(text.into()))
             .map_err(|source| PayloadError { what: "the value cannot be encoded as JSON", source })
     }
 
@@ -41,7 +41,7 @@ impl Payload {
     ///
     /// [`PayloadError`] if the text is not of the type's form; the type has probably changed since it was written.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_str(self.0.get())
+        serde_json::from_str(&self.0)
             .map_err(|source| PayloadError { what: "the JSON does not decode into the expected type", source })
     }
 
@@ -52,14 +52,15 @@ impl Payload {
     /// [`PayloadError`] if the text is not one JSON value.
     pub fn from_json(text: impl Into<String>) -> Result<Self, PayloadError> {
         RawValue::from_string(text.into())
-            .map(|raw| Self(raw.into()))
+            .map(|raw| Self(raw.get().into()))
             .map_err(|source| PayloadError { what: "the text is not JSON", source })
     }
 
     /// The JSON `null`, which is what `()` encodes to.
     #[must_use]
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned().into())
+        static NULL: LazyLock<Payload> = LazyLock::new(|| Payload(RawValue::NULL.get().into()));
+        NULL.clone()
     }
 
     /// The JSON array of the given values, without decoding them.
@@ -73,20 +74,20 @@ impl Payload {
             text.push_str(value.as_json());
         }
         text.push(']');
-        Self(RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned()).into())
+        Self(text.into())
     }
 
     /// The elements, if this is a JSON array, without decoding them.
     #[must_use]
     pub fn elements(&self) -> Option<Vec<Payload>> {
-        let raw: Vec<Box<RawValue>> = serde_json::from_str(self.0.get()).ok()?;
-        Some(raw.into_iter().map(|value| Self(value.into())).collect())
+        let raw: Vec<Box<RawValue>> = serde_json::from_str(&self.0).ok()?;
+        Some(raw.into_iter().map(|value| Self(value.get().into())).collect())
     }
 
     /// The JSON text.
     #[must_use]
     pub fn as_json(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 }
 
@@ -118,13 +119,15 @@ impl fmt::Display for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        // Only what is JSON becomes a payload.
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(raw.into()))
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(raw.get().into()))
     }
 }
 

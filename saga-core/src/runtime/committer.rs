@@ -64,12 +64,12 @@ impl Committer {
     /// Writes the append, if the store answers at once; its records may be taken out of it then.
     pub(crate) fn commit_now(&self, append: &mut Append) -> Option<Answer> {
         let Self::Immediate { store, .. } = self else { return None };
-        let started = Instant::now();
+        let began = metrics::Began::now();
         let answer = match catch_unwind(AssertUnwindSafe(|| store.append_now(append))) {
             Ok(answer) => answer?.map_err(CommitError::Refused),
             Err(panic) => Err(CommitError::Store(Arc::new(panicked(&*panic)))),
         };
-        metrics::committed(started, 1);
+        metrics::committed(began, 1);
         Some(answer)
     }
 
@@ -108,12 +108,12 @@ async fn write_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedRecei
 
 /// Writes a batch, whatever the store does, and gives one answer for each append.
 async fn write_batch(store: &dyn Store, batch: &[Append]) -> Vec<Answer> {
-    let started = Instant::now();
+    let (began, started) = (metrics::Began::now(), Instant::now());
     let answers = match AssertUnwindSafe(write(store, batch)).catch_unwind().await {
         Ok(answers) => answers,
         Err(panic) => failed_for_good(panicked(&*panic), batch.len()),
     };
-    metrics::committed(started, batch.len());
+    metrics::committed(began, batch.len());
     debug!(appends = batch.len(), micros = started.elapsed().as_micros(), "committed");
     answers
 }

@@ -18,6 +18,7 @@ use crate::machine::{Command, IllegalEvent, Observation, State, decide, evolve, 
 use crate::outcome::Outcome;
 use crate::panics::panic_message;
 use crate::payload::Payload;
+use crate::plan::Plan;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
 use crate::runtime::core::Taken;
@@ -28,7 +29,7 @@ use crate::runtime::line::{Mail, Receiver};
 use crate::runtime::metrics;
 use crate::runtime::recovery::{fold, patiently};
 use crate::runtime::signal::Signal;
-use crate::store::{Append, Refused, Store};
+use crate::store::{Append, Refused, RunStatus, Store};
 
 /// What all drivers of a coordinator share.
 pub(crate) struct Shared {
@@ -117,12 +118,12 @@ fn rank(seen: &Seen) -> u8 {
 }
 
 /// What one turn comes to.
-#[derive(Default)]
 struct Turn {
-    events: Vec<Event>,
-    commands: Vec<Command>,
+    /// What the store has yet to be asked to write.
+    unwritten: Option<Box<Append>>,
     /// To be given when the events are durable.
     replies: Vec<Reply>,
+    commands: Vec<Command>,
 }
 
 impl<App: Send + Sync + 'static> Driver<App> {
@@ -137,7 +138,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
             in_flight: InFlight::None,
             seen: seen.into_iter().map(Seen::from).collect(),
         };
-        driver.act(commands);
+        driver.begin(commands);
         driver
     }
 
@@ -200,10 +201,22 @@ impl<App: Send + Sync + 'static> Driver<App> {
 
     /// A turn: judge all that was seen, decide, write it down, act upon it.
     async fn turn(&mut self) -> Result<(), End> {
+        // Where nothing ever waits, a long run would keep its thread from all others.
+        tokio::task::consume_budget().await;
         self.line.at_work();
         if let Where::Journaled(seq) = self.state {
             Box::pin(self.recall(seq)).await?;
         }
+        let turn = self.judge()?;
+        let mut unwritten = turn.unwritten;
+        if let Some(append) = unwritten.take() {
+            Box::pin(self.commit(append)).await?;
+        }
+        self.act(turn.replies, turn.commands)
+    }
+
+    /// Judges all that was seen, decides what follows from it, and writes it down if the store answers at once.
+    fn judge(&mut self) -> Result<Turn, End> {
         while let Some(mail) = self.line.try_recv() {
             self.seen.push(open(mail));
         }
@@ -213,37 +226,19 @@ impl<App: Send + Sync + 'static> Driver<App> {
             return Err(End::Lost);
         }
         let now = self.shared.clock.now();
-        let Turn { events, commands, replies } = self.judge(now).map_err(|illegal| End::Parked(illegal.into()))?;
-        if !events.is_empty() {
-            // Where nothing ever waits, a long run would keep its thread from all others.
-            tokio::task::consume_budget().await;
-            let mut append = self.append(now, events);
-            match self.shared.committer.commit_now(&mut append) {
-                Some(written) => self.written(written)?,
-                None => Box::pin(self.commit(append)).await?,
-            }
-        }
-        replies.into_iter().for_each(Reply::done);
-        let state = self.state();
-        if state.is_aborting() || state.is_settled() {
-            self.scope().abort();
-        }
-        self.act(commands);
-        self.settled()
-    }
-
-    /// Folds what was seen, and decides what follows from it.
-    fn judge(&mut self, now: Timestamp) -> Result<Turn, IllegalEvent> {
-        let plan = &self.executor.definition.plan;
         let Where::Here(state) = &mut self.state else { unreachable!("a turn begins with the state at hand") };
-        let mut turn = Turn::default();
+        let scope = &self.line.line().scope;
+        let plan = &*self.executor.definition.plan;
+        let mut turn = Turn { unwritten: None, replies: Vec::new(), commands: Vec::new() };
+        let mut draft = Draft::new(state.seq(), now);
         // Stable: what is of one rank is judged in the order in which it came.
         self.seen.sort_by_key(rank);
         for Seen { what, reply } in self.seen.drain(..) {
             match observe(plan, state, what, now, fastrand::f64()) {
                 Some(event) => {
-                    evolve(plan, state, now, &event)?;
-                    turn.events.push(event);
+                    evolve(plan, state, now, &event).map_err(illegal)?;
+                    trace(plan, scope, &event);
+                    draft.push(event);
                     turn.replies.extend(reply);
                 }
                 None => {
@@ -255,34 +250,38 @@ impl<App: Send + Sync + 'static> Driver<App> {
         }
         // While parking, what was seen is written down; what follows from it is decided when the run is taken up again.
         if !self.shared.parking.is_given() {
-            let decision = decide(plan, state, now)?;
-            turn.events.extend(decision.append);
+            let decision = decide(plan, state, now).map_err(illegal)?;
+            for event in decision.append {
+                trace(plan, scope, &event);
+                draft.push(event);
+            }
             turn.commands = decision.then;
+        }
+        if !draft.records.is_empty() {
+            let mut append = draft.append(scope, state.status());
+            match self.shared.committer.commit_now(&mut append) {
+                Some(answer) => self.written(answer)?,
+                None => turn.unwritten = Some(Box::new(append)),
+            }
         }
         Ok(turn)
     }
 
-    fn append(&self, at: Timestamp, events: Vec<Event>) -> Append {
-        for event in &events {
-            self.trace(event);
-        }
+    /// Acts upon what is durable.
+    fn act(&mut self, replies: Vec<Reply>, commands: Vec<Command>) -> Result<(), End> {
+        replies.into_iter().for_each(Reply::done);
         let state = self.state();
-        let expected = Seq(state.seq().0 - events.len() as u64);
-        Append {
-            run: self.scope().run.clone(),
-            epoch: self.scope().epoch,
-            expected,
-            records: encode(expected, at, events),
-            status: state.status(),
-            at,
-            start: None,
+        if state.is_aborting() || state.is_settled() {
+            self.scope().abort();
         }
+        self.begin(commands);
+        self.settled()
     }
 
     /// Returns when the append is durable. Meanwhile actions go on, and what they come to is kept in `seen`.
-    async fn commit(&mut self, append: Append) -> Result<(), End> {
+    async fn commit(&mut self, append: Box<Append>) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
-        let mut writing = pin!(shared.committer.commit(append));
+        let mut writing = pin!(shared.committer.commit(*append));
         let written = self.meanwhile(writing.as_mut()).await;
         self.written(written)
     }
@@ -330,7 +329,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
         }
     }
 
-    fn act(&mut self, commands: Vec<Command>) {
+    fn begin(&mut self, commands: Vec<Command>) {
         for command in commands {
             let future = self.executor.execute(self.state(), command);
             self.in_flight.push(future);
@@ -406,19 +405,21 @@ impl<App: Send + Sync + 'static> Driver<App> {
             Where::Journaled(_) => unreachable!("it is read again before anything is done"),
         }
     }
+}
 
-    fn trace(&self, event: &Event) {
-        let (plan, run) = (&self.executor.definition.plan, &self.scope().run);
-        match event {
-            Event::AbortBegan { cause } => {
-                info!(run = %run, saga = %plan.saga(), %cause, "the run is being aborted");
-            }
-            Event::UndoFailed { of, retry_at: None, error, .. } => {
-                error!(run = %run, step = %plan.step(of.step).name, %error, "could not be undone");
-            }
-            Event::Operated { verb, by } => info!(run = %run, %verb, %by, "an operator moved the run on"),
-            event => debug!(run = %run, ?event),
+fn illegal(event: IllegalEvent) -> End {
+    End::Parked(event.into())
+}
+
+fn trace(plan: &Plan, scope: &RunScope, event: &Event) {
+    let run = &scope.run;
+    match event {
+        Event::AbortBegan { cause } => info!(%run, saga = %plan.saga(), %cause, "the run is being aborted"),
+        Event::UndoFailed { of, retry_at: None, error, .. } => {
+            error!(%run, step = %plan.step(of.step).name, %error, "could not be undone");
         }
+        Event::Operated { verb, by } => info!(%run, %verb, %by, "an operator moved the run on"),
+        event => debug!(%run, ?event),
     }
 }
 
@@ -435,8 +436,37 @@ fn open(mail: Mail) -> Seen {
 
 /// Gives events their places and their time.
 pub(crate) fn encode(after: Seq, at: Timestamp, events: Vec<Event>) -> Vec<EncodedRecord> {
-    let records = (after.0 + 1..).zip(events).map(|(seq, event)| Record { seq: Seq(seq), at, event });
-    records.map(|record| EncodedRecord::encode(&record)).collect()
+    let mut draft = Draft::new(after, at);
+    events.into_iter().for_each(|event| draft.push(event));
+    draft.records
+}
+
+/// An append that is being written.
+struct Draft {
+    expected: Seq,
+    at: Timestamp,
+    records: Vec<EncodedRecord>,
+    scratch: Vec<u8>,
+}
+
+impl Draft {
+    fn new(expected: Seq, at: Timestamp) -> Self {
+        Self { expected, at, records: Vec::new(), scratch: Vec::new() }
+    }
+
+    fn push(&mut self, event: Event) {
+        let record = Record { seq: self.expected.plus(self.records.len() + 1), at: self.at, event };
+        if self.records.is_empty() {
+            // The end of one step and the start of the next.
+            self.records.reserve_exact(2);
+        }
+        self.records.push(EncodedRecord::encode_by(&mut self.scratch, &record));
+    }
+
+    fn append(self, scope: &RunScope, status: RunStatus) -> Append {
+        let Self { expected, at, records, .. } = self;
+        Append { run: scope.run.clone(), epoch: scope.epoch, expected, records, status, at, start: None }
+    }
 }
 
 #[cfg(test)]

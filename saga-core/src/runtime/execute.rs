@@ -71,7 +71,7 @@ impl<App: Send + Sync + 'static> Executor<App> {
             let started = tokio::time::Instant::now();
             let result = attempt_of(timeout, code).await;
             scope.over.store(true, Ordering::SeqCst);
-            metrics::attempt_ended(&scope.run.saga, &scope.step, started.elapsed(), result.is_ok());
+            metrics::attempt_ended(&scope.run.saga, &scope.step, started, result.is_ok());
             match &result {
                 Ok(_) => debug!(took = ?started.elapsed(), "the action succeeded"),
                 Err((error, _)) => warn!(took = ?started.elapsed(), %error, kind = ?error.kind, "the action failed"),

@@ -110,7 +110,7 @@ impl Shared {
 
 impl Runs {
     /// Takes an append, but for its records, which are to be added to the run that is answered.
-    fn take(&mut self, append: &Append, now: Instant) -> Result<&mut Run, Refused> {
+    fn take(&mut self, append: &Append) -> Result<&mut Run, Refused> {
         head::check_form(append, MAX_RECORD_BYTES)?;
         let run = || append.run.clone();
         let Self { by_id, order, keys } = self;
@@ -126,7 +126,7 @@ impl Runs {
             (Some(new), Entry::Vacant(free)) => {
                 take_key(keys, new.key.as_ref(), &append.run)?;
                 order.insert(run());
-                free.insert(Box::new(Run { head: Head::start(append, new, now), records: Vec::new() }))
+                free.insert(Box::new(Run { head: Head::start(append, new, Instant::now()), records: Vec::new() }))
             }
         };
         if append.status.is_ended()
@@ -195,11 +195,10 @@ impl Store for MemoryStore {
             if turn == Turn::Crash {
                 (Vec::new(), turn)
             } else {
-                let now = Instant::now();
                 let answers: Vec<_> = batch
                     .iter()
                     .map(|append| {
-                        let run = runs.take(append, now)?;
+                        let run = runs.take(append)?;
                         run.records.extend_from_slice(&append.records);
                         Ok(())
                     })
@@ -335,7 +334,7 @@ impl Store for MemoryStore {
         if !self.shared.faults.is_sound(self.life) || append.is_for_anyone() {
             return None;
         }
-        let taken = runs.take(append, Instant::now());
+        let taken = runs.take(append);
         self.shared.faults.count(taken.is_ok().then_some(append.records.len()));
         Some(taken.map(|run| run.records.append(&mut append.records)))
     }
