@@ -25,7 +25,7 @@ pub(crate) struct Users {
 }
 
 async fn connect(nodes: &[Node]) -> Result<ClusterConnection, Error> {
-    let addresses: Vec<String> = nodes.iter().map(|node| format!("redis://{}", node.address)).collect();
+    let addresses: Vec<String> = nodes.iter().filter_map(|node| Some(format!("redis://{}", node.address?))).collect();
     let client = ClusterClient::builder(addresses).response_timeout(Duration::from_secs(5)).build()?;
     Ok(client.get_async_connection().await?)
 }

@@ -7,6 +7,8 @@ mod support;
 mod basics;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/engine.rs"]
+mod engine;
 #[path = "cli/error.rs"]
 mod error;
 #[path = "cli/interrupted.rs"]

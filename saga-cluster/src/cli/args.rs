@@ -220,6 +220,24 @@ pub(super) enum StoreCommand {
     },
 }
 
+/// What can be asked of engines.
+#[derive(Debug, Subcommand)]
+pub(super) enum EngineCommand {
+    /// Tell whether a cluster could be created, without making anything
+    ///
+    /// The engine of the spec looks whether it has all that the spec names, and room for it: credentials, programs, flavors,
+    /// images, networks, quotas. All that is in the way is told at once. What is free now may be taken when the cluster is
+    /// created. With --store it is the workers who create: this looks with the settings and from the place of this command.
+    ///
+    /// The exit code is 2 if there is a problem, as for a spec that is wrong.
+    #[command(after_help = "Example:\n  saga-cluster engine check store.toml")]
+    Check {
+        /// The file. `-` reads standard input
+        #[arg(value_name = "SPEC.toml")]
+        spec: PathBuf,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Create the cluster that a TOML file describes
@@ -316,6 +334,10 @@ pub(super) enum Command {
     /// Move clusters and journals from one store to another
     #[command(subcommand)]
     Store(StoreCommand),
+
+    /// Ask an engine something
+    #[command(subcommand)]
+    Engine(EngineCommand),
 
     /// See it all happen: create, scale, failures, kill -9, delete; and the proof that nothing is left or lost
     ///

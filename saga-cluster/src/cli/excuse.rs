@@ -37,7 +37,9 @@ pub(super) async fn excuse(error: ServiceError, name: Option<&ClusterName>, serv
         ServiceError::Spec(_) | ServiceError::UnknownEngine { .. } | ServiceError::UnknownPlugin { .. } => {
             Trouble::usage(error.to_string()).next("mend the spec and try again")
         }
-        ServiceError::Refused(_) => Trouble { exit: Exit::Usage, ..Trouble::new(chain(&error)) }.untouched(),
+        ServiceError::Refused(_) | ServiceError::RefusedByEngine(_) => {
+            Trouble { exit: Exit::Usage, ..Trouble::new(chain(&error)) }.untouched()
+        }
         ServiceError::Stopped => {
             Trouble::unfinished("the process that holds the data was told to stop").state(goes_on(service))
         }

@@ -1,66 +1,35 @@
 //! Being the process that holds the data.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc::Sender;
 
-use super::args::{Keep, STORE_VARIABLE};
+use super::args::Keep;
 use super::control::{Call, Server};
 use super::desk::Desk;
 use super::excuse::excuse;
+use super::kit::Kit;
 use super::paths::DataDir;
 use super::reply::{About, Reply};
 use super::stores::Stores;
 use super::trouble::{Exit, Trouble, chain};
-use crate::engine::{Engine, ProcessEngine};
 use crate::model::Timestamp;
-use crate::plugin::{BlocksPlugin, Plugin};
-#[cfg(feature = "redis")]
-use crate::plugin::{RedisPlugin, RedisProgram};
 use crate::service::{Operation, Service, ServiceBuilder, ServiceError};
 
 /// How long what is in flight may take when the program is told to stop.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
-/// The kind of engine that this program has.
-pub(super) const ENGINE: &str = "process";
-
-/// The engine of this program: its machines are processes of this computer.
-pub(super) fn process_engine(data: &DataDir, program: Option<PathBuf>) -> Result<ProcessEngine, Trouble> {
-    let program = match program {
-        Some(program) => program,
-        None => std::env::current_exe()
-            .map_err(|error| Trouble::new(format!("this program cannot find its own file: {error}")).untouched())?,
-    };
-    let engine = ProcessEngine::new(data.machines(), program);
-    let engine = engine.map_err(|error| Trouble::new(chain(&error)).untouched())?.hide_variable(STORE_VARIABLE);
-    #[cfg(feature = "redis")]
-    let engine = engine.program(RedisPlugin::KIND, RedisProgram::new());
-    Ok(engine)
-}
-
 /// Opens the stores and starts the service, which takes up all that is unfinished. The caller holds the lock.
-pub(super) async fn open(
-    data: &DataDir,
-    engine: impl Engine,
-    plugin: impl Plugin,
-    keep: Keep,
-) -> Result<Service, Trouble> {
-    let builder = keeping(builder(&Stores::of_directory(data).await?, engine, plugin), keep);
+pub(super) async fn open(data: &DataDir, kit: &Kit, keep: Keep) -> Result<Service, Trouble> {
+    let builder = keeping(builder(&Stores::of_directory(data).await?, kit), keep);
     builder.start().await.map_err(not_started)
 }
 
 /// What this program can do, on these stores.
-pub(super) fn builder(stores: &Stores, engine: impl Engine, plugin: impl Plugin) -> ServiceBuilder {
-    let builder = Service::builder_shared(Arc::clone(&stores.journals), Arc::clone(&stores.records))
-        .engine(ENGINE, engine)
-        .plugin(BlocksPlugin::KIND, plugin);
-    #[cfg(feature = "redis")]
-    let builder = builder.plugin(RedisPlugin::KIND, RedisPlugin::new());
-    builder
+pub(super) fn builder(stores: &Stores, kit: &Kit) -> ServiceBuilder {
+    kit.equip(Service::builder_shared(Arc::clone(&stores.journals), Arc::clone(&stores.records)))
 }
 
 /// A service that remembers ended operations that long.

@@ -7,6 +7,7 @@
 
 mod args;
 mod change;
+mod check;
 mod control;
 mod demo;
 mod desk;
@@ -14,6 +15,7 @@ mod excuse;
 mod hold;
 mod holder;
 mod interrupt;
+mod kit;
 mod moving;
 mod paths;
 mod place;
@@ -33,7 +35,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use self::args::{Cli, Command, Options, StoreCommand};
+use self::args::{Cli, Command, EngineCommand, Options, StoreCommand};
 use self::reply::Reply;
 use self::request::Request;
 use self::trouble::{Exit, Trouble};
@@ -72,6 +74,10 @@ async fn run(options: &Options, command: Command) -> Exit {
             let work = async |replies| moving::copy(&from, &to, &replies).await;
             return session::shown(render::lines(options), work).await;
         }
+        Command::Engine(EngineCommand::Check { spec }) => {
+            let work = async |replies| check::run(options, &spec, &replies).await;
+            return session::shown(render::screen(options), work).await;
+        }
         command => read(command),
     };
     match request {
@@ -99,9 +105,12 @@ fn read(command: Command) -> Result<Request, Trouble> {
         Command::History { name } => Request::History { name },
         Command::Retry { name, reason } => Request::Retry { name, reason },
         Command::Abandon { name, reason } => Request::Abandon { name, reason },
-        Command::List | Command::Demo { .. } | Command::Node(_) | Command::Worker(_) | Command::Store(_) => {
-            Request::List
-        }
+        Command::List
+        | Command::Demo { .. }
+        | Command::Node(_)
+        | Command::Worker(_)
+        | Command::Store(_)
+        | Command::Engine(_) => Request::List,
     })
 }
 

@@ -11,6 +11,7 @@ use super::control::Call;
 use super::desk::Desk;
 use super::holder;
 use super::interrupt::Interrupts;
+use super::kit::Kit;
 use super::paths::DataDir;
 use super::place::StoreUrl;
 use super::reply::Reply;
@@ -18,7 +19,6 @@ use super::request::Request;
 use super::stores::{Role, Stores};
 use super::trouble::{Exit, Trouble};
 use crate::model::ClusterName;
-use crate::plugin::BlocksPlugin;
 use crate::service::Service;
 
 /// How long an operation may be without a worker until that is told. One that is there looks every few seconds.
@@ -34,12 +34,12 @@ pub(super) async fn run(
     interrupts: &mut Interrupts,
 ) -> Result<Exit, Trouble> {
     let data = DataDir::open(options.data.as_deref())?;
-    let engine = holder::process_engine(&data, options.node_program.clone())?;
+    let kit = Kit::new(&data, options)?;
     let stores = tokio::select! {
         stores = Stores::of_database(url, Role::Client) => stores?,
         () = interrupts.next() => return Ok(Exit::Interrupted),
     };
-    let service = holder::builder(&stores, engine, BlocksPlugin::new()).connect().map_err(holder::not_started)?;
+    let service = holder::builder(&stores, &kit).connect().map_err(holder::not_started)?;
     let (desk, call) = (Desk::new(service.clone(), replies.clone()), Call::new(&options.by, request.clone()));
     let watched = request.cluster().filter(|_| !request.is_question());
     let exit = tokio::select! {

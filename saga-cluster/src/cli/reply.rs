@@ -5,7 +5,8 @@ use saga_core::RunId;
 use serde::{Deserialize, Serialize};
 
 use super::trouble::Trouble;
-use crate::model::ClusterName;
+use crate::engine::EngineCheck;
+use crate::model::{ClusterName, KindName};
 use crate::service::{ClusterReport, HistoryEntry, Listing, Operation, OperationEnd, OperationKind, Progress};
 
 /// Which operation something is about.
@@ -94,6 +95,16 @@ pub(super) enum Reply {
     },
     /// A store was copied.
     Copied(CopyReport),
+    /// An engine was asked whether it could make a cluster.
+    Checked {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The kind of engine.
+        engine: KindName,
+        /// What it found.
+        #[serde(flatten)]
+        check: EngineCheck,
+    },
     /// Something worth knowing.
     Note {
         /// What.

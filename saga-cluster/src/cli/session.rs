@@ -9,6 +9,7 @@ use super::control::{Call, Conversation, Heard, Unanswered};
 use super::hold::{self, Hold};
 use super::holder::{self, GRACE, Holder};
 use super::interrupt::Interrupts;
+use super::kit::Kit;
 use super::paths::DataDir;
 use super::remote;
 use super::render::Screen;
@@ -16,7 +17,6 @@ use super::reply::Reply;
 use super::request::Request;
 use super::trouble::{Exit, Trouble};
 use crate::model::Timestamp;
-use crate::plugin::BlocksPlugin;
 
 /// How long a command waits for a process that holds the data and does not listen: it is about to begin or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -162,11 +162,11 @@ async fn hold(
 ) -> Result<Exit, Trouble> {
     // Until the process has ended: whoever gets the lock then finds the stores closed.
     std::mem::forget(lock);
-    let engine = holder::process_engine(data, options.node_program.clone())?;
+    let kit = Kit::new(data, options)?;
     let since = Timestamp::now();
     // What a worker was told to keep is not to be lost to a command that was told nothing.
     let keep = options.keep_runs.unwrap_or(Keep::Forever);
-    let service = holder::open(data, engine, BlocksPlugin::new(), keep).await?;
+    let service = holder::open(data, &kit, keep).await?;
     let holder = Holder::new(data, service, since, replies.clone()).await;
     let all = async {
         let exit = holder.work(call, !options.no_wait).await;

@@ -10,12 +10,12 @@ use super::args::{Keep, Options, WorkerArgs};
 use super::hold::{self, Hold};
 use super::holder::{self, GRACE, Holder};
 use super::interrupt::Interrupts;
+use super::kit::Kit;
 use super::paths::DataDir;
 use super::reply::{About, Reply};
 use super::stores::{Role, Stores};
 use super::trouble::{Exit, Trouble, chain};
 use crate::model::Timestamp;
-use crate::plugin::BlocksPlugin;
 use crate::service::{Operation, Service, ServiceError};
 
 /// How long what is in flight may take when others can go on with it.
@@ -25,7 +25,7 @@ const HANDOVER: Duration = Duration::from_secs(2);
 pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Reply>) -> Result<Exit, Trouble> {
     let mut interrupts = Interrupts::listen();
     let data = DataDir::open(options.data.as_deref())?;
-    let engine = holder::process_engine(&data, options.node_program.clone())?;
+    let kit = Kit::new(&data, options)?;
     let keep = options.keep_runs.unwrap_or(Keep::OF_WORKERS);
     match &options.store {
         Some(url) => {
@@ -33,7 +33,7 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
                 stores = Stores::of_database(url, Role::Worker) => stores?,
                 () = interrupts.next() => return Ok(Exit::Interrupted),
             };
-            let service = start(&stores, engine, args, keep).await?;
+            let service = start(&stores, &kit, args, keep).await?;
             greet(&service, &format!("{url}; its machines are in {}", data.machines().display()), replies).await;
             let mut telling = Telling::of(&service, replies);
             tokio::select! {
@@ -59,7 +59,7 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
             // Until the process has ended: whoever gets the lock then finds the stores closed.
             std::mem::forget(lock);
             let since = Timestamp::now();
-            let service = start(&Stores::of_directory(&data).await?, engine, args, keep).await?;
+            let service = start(&Stores::of_directory(&data).await?, &kit, args, keep).await?;
             greet(&service, &data.path().display().to_string(), replies).await;
             let holder = Holder::new(&data, service.clone(), since, replies.clone()).await;
             let mut telling = Telling::of(&service, replies);
@@ -78,14 +78,9 @@ pub(super) async fn run(options: &Options, args: WorkerArgs, replies: &Sender<Re
     Ok(Exit::Done)
 }
 
-async fn start(
-    stores: &Stores,
-    engine: crate::engine::ProcessEngine,
-    args: WorkerArgs,
-    keep: Keep,
-) -> Result<Service, Trouble> {
+async fn start(stores: &Stores, kit: &Kit, args: WorkerArgs, keep: Keep) -> Result<Service, Trouble> {
     let WorkerArgs { name, lease, max_in_flight } = args;
-    let builder = holder::builder(stores, engine, BlocksPlugin::new()).lease(lease);
+    let builder = holder::builder(stores, kit).lease(lease);
     let mut builder = holder::keeping(builder, keep);
     if let Some(name) = name {
         builder = builder.name(name);

@@ -146,7 +146,8 @@ impl Cluster {
             .iter()
             .flat_map(|group| {
                 let names = self.next_names(&group.name, missing(&group.name, group.count));
-                names.into_iter().map(|name| NewNode { name, settings: group.settings.clone() })
+                let settings = self.spec.settings_of(group);
+                names.into_iter().map(move |name| NewNode { name, settings: settings.clone() })
             })
             .collect()
     }
@@ -233,7 +234,7 @@ mod tests {
     fn admitting_again_replaces() {
         let mut cluster = cluster(&[("a", 2)]);
         let mut moved = cluster.nodes[0].clone();
-        moved.address = "127.0.0.1:9".parse().unwrap();
+        moved.address = None;
         cluster.admit([moved.clone()]);
         assert_eq!(cluster.nodes.len(), 2);
         assert_eq!(cluster.node(&moved.name), Some(&moved));

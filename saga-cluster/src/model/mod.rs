@@ -16,7 +16,7 @@ mod timestamp;
 pub use cluster::{Cluster, ClusterId};
 pub use intent::{Intended, Intent};
 pub use label::{ClusterName, GroupName, InvalidName, KindName, MAX_NAME_LENGTH};
-pub use node::{InvalidToken, MAX_TOKEN_LENGTH, NewNode, Node, NodeName, NodeToken};
+pub use node::{InvalidToken, MAX_TOKEN_LENGTH, NewNode, NoAddress, Node, NodeName, NodeToken};
 pub(crate) use proof::ProofRecord;
 pub use proof::{Decommissioned, Doomed, Leaving};
 pub use scale::{ScaleError, ScalePlan, ScaleProblem, ScaleRequest, plan_scale};

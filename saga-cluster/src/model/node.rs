@@ -146,15 +146,16 @@ impl From<NodeToken> for String {
     }
 }
 
-/// A node of a cluster: a machine that has answered at its address.
+/// A node of a cluster: a machine that was made, and was ready then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its name in the cluster.
     pub name: NodeName,
     /// Its identity at the engine.
     pub token: NodeToken,
-    /// Where it answers.
-    pub address: SocketAddr,
+    /// Where it answers; none if nothing does, as on a server without a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
 }
 
 impl Node {
@@ -162,7 +163,20 @@ impl Node {
     pub fn group(&self) -> &GroupName {
         self.name.group()
     }
+
+    /// Where to reach it, for whoever cannot do without.
+    ///
+    /// # Errors
+    /// [`NoAddress`], which no other attempt will change: choose an engine, or settings, that give machines a network.
+    pub fn reach(&self) -> Result<SocketAddr, NoAddress> {
+        self.address.ok_or_else(|| NoAddress(self.name.clone()))
+    }
 }
+
+/// A node has no address at which it could be asked for anything.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0} has no address: its machine has no network")]
+pub struct NoAddress(pub NodeName);
 
 /// A node that is planned, but not made yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::cluster::{Cluster, count};
 use super::label::GroupName;
 use super::node::{NewNode, NodeName};
-use super::spec::{MAX_GROUPS, MAX_NODES, NodeGroup, listed};
+use super::spec::{ClusterSpec, MAX_GROUPS, MAX_NODES, NodeGroup, listed};
 
 /// What a user wants a cluster to become: some groups larger, others smaller, others new.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -135,7 +135,8 @@ pub fn plan_scale(cluster: &Cluster, request: &ScaleRequest) -> Result<ScalePlan
         let surplus = has.saturating_sub(wanted) as usize;
         plan.remove.extend(cluster.nodes_in(&group.name).rev().take(surplus).map(|node| node.name.clone()));
         let names = cluster.next_names(&group.name, wanted.saturating_sub(has));
-        plan.add.extend(names.into_iter().map(|name| NewNode { name, settings: group.settings.clone() }));
+        let settings = cluster.spec.settings_of(group);
+        plan.add.extend(names.into_iter().map(|name| NewNode { name, settings: settings.clone() }));
     }
     if plan.remove.is_empty() && plan.add.is_empty() && plan.new_groups.is_empty() {
         return Err(ScaleError { problems: vec![ScaleProblem::NothingToDo] });
@@ -176,6 +177,13 @@ fn problems_of(cluster: &Cluster, request: &ScaleRequest) -> Vec<ScaleProblem> {
 }
 
 impl Cluster {
+    /// What the spec will say once a scale is done.
+    pub fn spec_after(&self, plan: &ScalePlan) -> ClusterSpec {
+        let mut after = self.clone();
+        after.take_over(plan);
+        after.spec
+    }
+
     /// Makes the spec say what a finished scale made true: new groups and new counts. Can be done again after a crash.
     pub fn take_over(&mut self, plan: &ScalePlan) {
         for group in plan.new_groups() {

@@ -1,6 +1,6 @@
 use super::super::label::{ClusterName, KindName};
 use super::super::node::{Node, NodeToken};
-use super::super::spec::{ClusterSpec, Settings};
+use super::super::spec::Settings;
 use super::super::status::Status;
 use super::*;
 
@@ -18,6 +18,7 @@ pub(crate) fn cluster(groups: &[(&str, u32)]) -> Cluster {
         name: ClusterName::new("demo").unwrap(),
         plugin: KindName::new("blocks").unwrap(),
         engine: KindName::new("process").unwrap(),
+        settings: Settings::new(),
         groups: groups
             .iter()
             .map(|(name, count)| NodeGroup { name: group(name), count: *count, settings: Settings::new() })
@@ -30,7 +31,7 @@ pub(crate) fn cluster(groups: &[(&str, u32)]) -> Cluster {
         .map(|new| Node {
             token: NodeToken::derive(&new.name, "test"),
             name: new.name,
-            address: "127.0.0.1:1".parse().unwrap(),
+            address: Some("127.0.0.1:1".parse().unwrap()),
         })
         .collect();
     cluster.admit(nodes);

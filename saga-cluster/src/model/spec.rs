@@ -14,7 +14,7 @@ pub const MAX_NODES: u32 = 1000;
 /// How many groups a cluster may have.
 pub const MAX_GROUPS: usize = 64;
 
-/// Free-form settings of a group, handed to the engine as they are.
+/// Free-form settings. An engine and a plugin each say by which names they understand them.
 pub type Settings = BTreeMap<String, serde_json::Value>;
 
 /// A group of nodes of one kind.
@@ -25,7 +25,7 @@ pub struct NodeGroup {
     pub name: GroupName,
     /// How many nodes it should have.
     pub count: u32,
-    /// What the engine should know about its nodes.
+    /// What the engine and the plugin should know about its nodes.
     #[serde(default, skip_serializing_if = "Settings::is_empty")]
     pub settings: Settings,
 }
@@ -56,6 +56,9 @@ pub struct ClusterSpec {
     pub plugin: KindName,
     /// The kind of engine that makes its machines.
     pub engine: KindName,
+    /// What the engine and the plugin should know about all of it. A group may have another opinion.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub settings: Settings,
     /// Its node groups, at least one.
     pub groups: Vec<NodeGroup>,
 }
@@ -100,6 +103,19 @@ impl ClusterSpec {
     /// The group with that name.
     pub fn group(&self, name: &GroupName) -> Option<&NodeGroup> {
         self.groups.iter().find(|group| group.name == *name)
+    }
+
+    /// What counts for the nodes of a group: its own settings, and those of the cluster that it does not have itself.
+    pub fn settings_of(&self, group: &NodeGroup) -> Settings {
+        let mut settings = self.settings.clone();
+        settings.extend(group.settings.clone());
+        settings
+    }
+
+    /// The groups, each with all the settings that count for it.
+    pub fn resolved_groups(&self) -> Vec<NodeGroup> {
+        let resolved = |group: &NodeGroup| NodeGroup { settings: self.settings_of(group), ..group.clone() };
+        self.groups.iter().map(resolved).collect()
     }
 
     fn problems(&self) -> Vec<SpecProblem> {
@@ -171,6 +187,13 @@ pub enum SpecProblem {
     TooManyNodes(u64),
     /// No group, or none with a node.
     NoNodes,
+    /// A setting that neither the engine nor the plugin understands: most likely a typing error, so it is not ignored.
+    Setting {
+        /// Where it is.
+        field: String,
+        /// The names that one of them understands.
+        known: Vec<String>,
+    },
 }
 
 impl fmt::Display for SpecProblem {
@@ -186,6 +209,12 @@ impl fmt::Display for SpecProblem {
             Self::TooManyGroups(found) => write!(f, "there are {found} groups; the limit is {MAX_GROUPS}"),
             Self::TooManyNodes(found) => write!(f, "there are {found} nodes in all; the limit is {MAX_NODES}"),
             Self::NoNodes => write!(f, "the cluster needs at least one group with at least one node"),
+            Self::Setting { field, known } if known.is_empty() => {
+                write!(f, "`{field}` is unknown: neither the engine nor the plugin has settings")
+            }
+            Self::Setting { field, known } => {
+                write!(f, "`{field}` is unknown to the engine and to the plugin; known here: {}", known.join(", "))
+            }
         }
     }
 }
@@ -203,7 +232,7 @@ pub(super) fn listed<T: fmt::Display>(problems: &[T]) -> String {
     problems.iter().map(|problem| format!("\n  - {problem}")).collect()
 }
 
-const SPEC_FIELDS: &[&str] = &["name", "plugin", "engine", "groups"];
+const SPEC_FIELDS: &[&str] = &["name", "plugin", "engine", "settings", "groups"];
 const GROUP_FIELDS: &[&str] = &["name", "count", "settings"];
 
 /// Walks the table and notes each problem, where a derived reader would stop at the first.
@@ -218,6 +247,7 @@ impl Reader {
         let name = self.name(table, "", "name", ClusterName::new);
         let plugin = self.name(table, "", "plugin", KindName::new);
         let engine = self.name(table, "", "engine", KindName::new);
+        let settings = self.settings(table, "");
         let groups = match self.field(table, "", "groups")? {
             Value::Array(groups) => groups,
             other => return self.wrong_type("groups", "a list of groups, as in [[groups]]", other),
@@ -228,7 +258,7 @@ impl Reader {
         if groups.is_empty() && !self.problems.is_empty() {
             return None;
         }
-        Some(ClusterSpec { name: name?, plugin: plugin?, engine: engine?, groups })
+        Some(ClusterSpec { name: name?, plugin: plugin?, engine: engine?, settings: settings?, groups })
     }
 
     fn group(&mut self, index: usize, value: &Value) -> Option<NodeGroup> {
@@ -238,12 +268,16 @@ impl Reader {
         self.refuse_unknown(&path, table, GROUP_FIELDS);
         let name = self.name(table, &path, "name", GroupName::new);
         let count = self.count(table, &path);
-        let settings = match table.get("settings") {
+        let settings = self.settings(table, &path);
+        Some(NodeGroup { name: name?, count: count?, settings: settings? })
+    }
+
+    fn settings(&mut self, table: &Table, path: &str) -> Option<Settings> {
+        match table.get("settings") {
             None => Some(Settings::new()),
             Some(Value::Table(settings)) => Some(settings.iter().map(|(k, v)| (k.clone(), to_json(v))).collect()),
             Some(other) => self.wrong_type(&format!("{path}settings"), "a table", other),
-        };
-        Some(NodeGroup { name: name?, count: count?, settings: settings? })
+        }
     }
 
     fn count(&mut self, table: &Table, path: &str) -> Option<u32> {

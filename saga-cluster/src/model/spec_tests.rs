@@ -62,7 +62,7 @@ fn every_problem_is_reported_at_once() {
     assert_eq!(
         found,
         [
-            "`colour` is unknown; known here: name, plugin, engine, groups",
+            "`colour` is unknown; known here: name, plugin, engine, settings, groups",
             "`name`: `My Cluster` may only hold a-z, 0-9 and `-`, not 'M'",
             "`plugin` should be a text, and is integer",
             "`engine` is missing",
@@ -80,7 +80,10 @@ fn problems_of_the_whole_are_reported_beside_problems_of_a_part() {
     let twice = GOOD.replace("spare", "workers").replace("name = \"demo\"", "name = \"demo\"\nx = 1");
     assert_eq!(
         problems(&twice),
-        ["`x` is unknown; known here: name, plugin, engine, groups", "there is more than one group `workers`"]
+        [
+            "`x` is unknown; known here: name, plugin, engine, settings, groups",
+            "there is more than one group `workers`"
+        ]
     );
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::block::BlockKey;
 use super::wire::{self, Refusal, Request, Response, State};
-use crate::model::{NodeName, NodeToken};
+use crate::model::{NoAddress, Node, NodeName, NodeToken};
 
 /// A node did not do what it was asked.
 #[derive(Debug, Error)]
@@ -28,6 +28,9 @@ pub(crate) enum CallError {
     /// It is unknown what it did.
     #[error("the connection to the node failed")]
     Io(#[from] io::Error),
+    /// Nothing was changed.
+    #[error(transparent)]
+    NoAddress(#[from] NoAddress),
     /// It answered something else than what was asked.
     #[error("the node's answer makes no sense")]
     Nonsense,
@@ -53,6 +56,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Connects to a node.
+    pub(crate) async fn to(node: &Node, patience: Duration) -> Result<Self, CallError> {
+        Self::open(node.reach()?, &node.token, patience).await
+    }
+
     /// Connects to the node with that token.
     pub(crate) async fn open(address: SocketAddr, token: &NodeToken, patience: Duration) -> Result<Self, CallError> {
         let connecting = timeout(patience, TcpStream::connect(address));

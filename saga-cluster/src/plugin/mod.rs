@@ -3,6 +3,7 @@
 //! Every call may be made again after a crash in the middle of it, and must then go on from what it finds.
 
 pub mod blocks;
+pub mod commands;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use crate::model::{Cluster, ClusterSpec, Decommissioned, Leaving, Node, ScalePlan};
 
 pub use blocks::{BlocksClient, BlocksError, BlocksPlugin};
+pub use commands::CommandsPlugin;
 pub use context::{OpContext, Quiet};
 pub use error::PluginError;
 pub use view::{ClusterView, Health, Light, NodeHealth};
@@ -26,6 +28,12 @@ pub use self::redis::{RedisPlugin, RedisProgram};
 /// What makes machines a cluster of some kind.
 #[async_trait]
 pub trait Plugin: Send + Sync + 'static {
+    /// The names of the settings that it understands, of the cluster or of a group. In a new cluster or group, a setting
+    /// that neither the plugin nor the [engine](crate::engine::Engine::settings) understands is refused.
+    fn settings(&self) -> &[&str] {
+        &[]
+    }
+
     /// Whether a cluster like that can be. Asked before anything is touched.
     ///
     /// # Errors

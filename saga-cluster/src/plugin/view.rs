@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::PluginError;
 use crate::model::{Cluster, ClusterName, ClusterSpec, Node, NodeName, ScalePlan};
 
 /// A cluster as a plugin sees it during one operation: its spec, and all of its nodes, the leaving ones marked.
@@ -68,6 +69,12 @@ impl ClusterView {
     pub fn staying(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| !self.leaving.contains(&node.name))
     }
+}
+
+/// Refuses nodes that a plugin could not talk to: those whose machines have no network.
+pub(super) fn can_be_reached(nodes: &[Node]) -> Result<(), PluginError> {
+    let without: Vec<_> = nodes.iter().filter_map(|node| node.reach().err()).map(|error| error.to_string()).collect();
+    if without.is_empty() { Ok(()) } else { Err(PluginError::rejected(without.join("; "))) }
 }
 
 /// How a node is.

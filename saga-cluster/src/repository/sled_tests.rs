@@ -12,7 +12,7 @@ fn full(count: u32) -> Cluster {
     let node = |new: NewNode| Node {
         token: NodeToken::derive(&new.name, "key"),
         name: new.name,
-        address: "127.0.0.1:65535".parse().unwrap(),
+        address: Some("127.0.0.1:65535".parse().unwrap()),
     };
     let nodes: Vec<_> = cluster.missing_nodes().into_iter().map(node).collect();
     cluster.admit(nodes);

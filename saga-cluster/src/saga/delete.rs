@@ -61,7 +61,9 @@ async fn find(ctx: Ctx<ClusterApp>, order: DeleteOrder) -> Result<Vec<Target>, S
                 cluster: order.name.clone(),
                 node: node.name.clone(),
                 token: node.token.clone(),
-                address: Some(node.address),
+                address: node.address,
+                // It was once, and the engine does not list it.
+                ready: false,
             },
         }));
     }

@@ -50,7 +50,7 @@ impl Clusters {
         let inserted = world.repository.insert(cluster.clone()).now_or_never().expect("it is in memory");
         inserted.expect("it is the first");
         for Node { name, token, address } in cluster.nodes.clone() {
-            world.engine.plant(Machine { cluster: cluster.name().clone(), node: name, token, address: Some(address) });
+            world.engine.plant(Machine { cluster: cluster.name().clone(), node: name, token, address, ready: true });
         }
         world
     }
@@ -141,7 +141,7 @@ fn active_cluster() -> Cluster {
     let node = |name: NodeName| Node {
         token: NodeToken::derive(&name, "key"),
         name,
-        address: "127.0.0.1:1".parse().expect("an address"),
+        address: Some("127.0.0.1:1".parse().expect("an address")),
     };
     let nodes: Vec<_> = cluster.missing_nodes().into_iter().map(|new| node(new.name)).collect();
     cluster.admit(nodes);

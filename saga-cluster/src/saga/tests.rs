@@ -50,7 +50,7 @@ fn cluster() -> Cluster {
     let node = |new: crate::model::NewNode| Node {
         token: NodeToken::derive(&new.name, "key"),
         name: new.name,
-        address: "127.0.0.1:1".parse().unwrap(),
+        address: Some("127.0.0.1:1".parse().unwrap()),
     };
     let nodes: Vec<_> = cluster.missing_nodes().into_iter().map(node).collect();
     cluster.admit(nodes);
@@ -73,6 +73,10 @@ fn orders_of_the_first_format_are_read() {
     let delete = r#"{"name":"demo","id":null,"engines":["process"],"force":true,"by":{"name":"ada","reason":"r"}}"#;
     let delete: DeleteOrder = serde_json::from_str(delete).unwrap();
     assert!(delete.force && delete.id.is_none() && !delete.unreadable);
+    let target = r#"{"engine":"process","machine":{"cluster":"demo","node":"w-1","token":"t","address":null}}"#;
+    let target: Target = serde_json::from_str(target).unwrap();
+    assert_eq!((target.machine.address, target.machine.token.as_str()), (None, "t"));
+    assert_eq!(scale.leaving[0].address, Some("127.0.0.1:1".parse().unwrap()));
 }
 
 #[test]
@@ -88,6 +92,15 @@ fn orders_survive_the_journal() {
     assert_eq!(read, scale);
     let create = CreateOrder::of(&cluster, ada);
     assert!(create.nodes.is_empty(), "nothing is missing");
+}
+
+#[test]
+fn a_node_may_have_no_address() {
+    let without = Node { name: "w-1".parse().unwrap(), token: "t".parse().unwrap(), address: None };
+    let json = serde_json::to_string(&without).unwrap();
+    assert_eq!(json, r#"{"name":"w-1","token":"t"}"#);
+    assert_eq!(serde_json::from_str::<Node>(&json).unwrap(), without);
+    assert_eq!(without.reach().unwrap_err().to_string(), "w-1 has no address: its machine has no network");
 }
 
 #[test]

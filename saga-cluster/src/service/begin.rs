@@ -7,15 +7,13 @@
 //! What is promised can be called off only in the record, and only until the run has begun, which is the run's own first
 //! act, in the record too. So a run that is started too late finds that it is not meant any more, and touches nothing.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use saga_core::{Actor, RunId};
 
 use super::inner::{Inner, allowed, may_have_started};
 use super::{OperationKind, ServiceError};
-use crate::model::{Cluster, ClusterName, ClusterSpec, Intended, Intent, KindName, ScaleRequest, Status, plan_scale};
-use crate::plugin::{Plugin, PluginError};
+use crate::model::{Cluster, ClusterName, ClusterSpec, Intended, Intent, ScaleRequest, Status, plan_scale};
 use crate::repository::RepositoryError;
 use crate::saga::order::{CreateOrder, ScaleOrder};
 use crate::saga::record;
@@ -26,9 +24,7 @@ pub(super) type Begun = (RunId, OperationKind);
 impl Inner {
     pub(super) async fn create(self: Arc<Self>, spec: ClusterSpec, by: Actor) -> Result<Begun, ServiceError> {
         spec.check()?;
-        self.has_engine(&spec.engine)?;
-        let plugin = self.plugin(&spec.plugin)?;
-        asked(|| plugin.validate(&spec))?;
+        self.vet(&spec)?;
         let name = spec.name.clone();
         let _alone = self.alone_on(&name).await;
         if let Some((summary, kind)) = self.holder(&name).await? {
@@ -159,9 +155,7 @@ impl Inner {
             }
             self.may_scale(&cluster).await?;
             let plan = plan_scale(&cluster, request)?;
-            self.has_engine(&cluster.spec.engine)?;
-            let plugin = self.plugin(&cluster.spec.plugin)?;
-            asked(|| plugin.validate_scale(&cluster, &plan))?;
+            self.vet_scale(&cluster, &plan)?;
             let leaving = ScaleOrder::leaving(&cluster, &plan);
             let version = cluster.version;
             let mut marked = cluster;
@@ -199,28 +193,6 @@ impl Inner {
         let allowed = allowed(Some(cluster.status), holder.map(|(summary, _)| summary.status), false);
         Err(ServiceError::NotAllowed { name, status: cluster.status, why, allowed })
     }
-
-    pub(super) fn has_engine(&self, kind: &KindName) -> Result<(), ServiceError> {
-        let engines = &self.app().engines;
-        if engines.contains_key(kind.as_str()) {
-            return Ok(());
-        }
-        Err(ServiceError::UnknownEngine { kind: kind.clone(), known: engines.keys().cloned().collect() })
-    }
-
-    pub(super) fn plugin(&self, kind: &KindName) -> Result<Arc<dyn Plugin>, ServiceError> {
-        let plugins = &self.app().plugins;
-        let plugin = plugins.get(kind.as_str()).cloned();
-        plugin
-            .ok_or_else(|| ServiceError::UnknownPlugin { kind: kind.clone(), known: plugins.keys().cloned().collect() })
-    }
-}
-
-/// A plugin's opinion. One that panics has none, which is no yes.
-fn asked(validate: impl FnOnce() -> Result<(), PluginError>) -> Result<(), ServiceError> {
-    let opinion = catch_unwind(AssertUnwindSafe(validate));
-    let opinion = opinion.unwrap_or_else(|_| Err(PluginError::fatal("the plugin panicked")));
-    opinion.map_err(ServiceError::Refused)
 }
 
 /// Whether that very run has begun, so that it cannot be called off any more.

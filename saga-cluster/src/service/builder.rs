@@ -79,14 +79,24 @@ impl ServiceBuilder {
     }
 
     /// Makes an engine known, under the kind by which specs ask for it.
-    pub fn engine(mut self, kind: &str, engine: impl Engine) -> Self {
-        self.engines.insert(kind.to_owned(), Arc::new(engine));
+    pub fn engine(self, kind: &str, engine: impl Engine) -> Self {
+        self.engine_shared(kind, Arc::new(engine))
+    }
+
+    /// The same with an engine that others use too.
+    pub fn engine_shared(mut self, kind: &str, engine: Arc<dyn Engine>) -> Self {
+        self.engines.insert(kind.to_owned(), engine);
         self
     }
 
     /// Makes a plugin known, under the kind by which specs ask for it.
-    pub fn plugin(mut self, kind: &str, plugin: impl Plugin) -> Self {
-        self.plugins.insert(kind.to_owned(), Arc::new(plugin));
+    pub fn plugin(self, kind: &str, plugin: impl Plugin) -> Self {
+        self.plugin_shared(kind, Arc::new(plugin))
+    }
+
+    /// The same with a plugin that others use too.
+    pub fn plugin_shared(mut self, kind: &str, plugin: Arc<dyn Plugin>) -> Self {
+        self.plugins.insert(kind.to_owned(), plugin);
         self
     }
 

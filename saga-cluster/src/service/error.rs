@@ -27,6 +27,9 @@ pub enum ServiceError {
     /// The plugin refuses the spec, or the scale. Its message says why.
     #[error("the plugin refuses it")]
     Refused(#[source] PluginError),
+    /// The engine refuses the spec, or the scale. Its message says why.
+    #[error("the engine refuses it")]
+    RefusedByEngine(#[source] EngineError),
     /// The service has no such engine. Correct the spec, or start a service that has it.
     #[error("there is no engine of the kind `{kind}` here; known: {}", kinds(.known))]
     UnknownEngine {

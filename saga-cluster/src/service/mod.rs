@@ -47,6 +47,7 @@ mod report;
 mod rest;
 mod retention;
 mod runs;
+mod vet;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -61,6 +62,7 @@ use self::begin::Begun;
 use self::builder::Sagas;
 use self::inner::Inner;
 use self::runs::Runs;
+use crate::engine::EngineCheck;
 use crate::model::{ClusterName, ClusterSpec, ScaleRequest};
 use crate::repository::ClusterRepository;
 use crate::saga::ClusterApp;
@@ -139,6 +141,16 @@ impl Service {
         let holder = self.inner.holder(name).await?;
         let unclaimed = holder.filter(|(summary, _)| summary.status.is_live() && summary.owner.is_none());
         Ok(unclaimed.map(|(summary, kind)| self.begun(name.clone(), (summary.run, kind))))
+    }
+
+    /// Looks whether a cluster like that could be created now, and tells all that is in the way. Nothing is touched, and
+    /// nothing asked of the stores.
+    ///
+    /// # Errors
+    /// [`ServiceError::Spec`], [`Refused`](ServiceError::Refused) and their like, if the spec would be refused;
+    /// [`ServiceError::Engine`], if the engine can say nothing at all.
+    pub async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, ServiceError> {
+        self.inner.check(spec).await
     }
 
     /// Creates a cluster. When this returns the create is durable. If any of it fails, all of its nodes are killed, and

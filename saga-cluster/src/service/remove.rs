@@ -56,7 +56,7 @@ impl Inner {
                 };
             };
             meant = Some(cluster.id.clone());
-            self.has_engine(&cluster.spec.engine)?;
+            self.engine(&cluster.spec.engine)?;
             match self.promise_to_delete(cluster, &run, how, &by).await {
                 Ok(Promised::ToBegin(cluster, run)) => return self.begin(&cluster, &run).await,
                 Ok(Promised::Begun(run)) => return Ok((run, OperationKind::Delete)),

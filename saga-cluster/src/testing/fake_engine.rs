@@ -73,7 +73,7 @@ impl Engine for FakeEngine {
             let port = 1 + u16::try_from(world.created.len() % 60_000).unwrap_or_default();
             let address = Some(SocketAddr::from(([127, 0, 0, 1], port)));
             world.created.push(node.clone());
-            let machine = Machine { cluster, node, token, address };
+            let machine = Machine { cluster, node, token, address, ready: true };
             world.machines.insert(machine.token.clone(), machine.clone());
             machine
         };

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::faults::{Faults, How, On};
-use crate::engine::{Engine, EngineError, Machine, NodeOrder};
-use crate::model::{ClusterName, Doomed, Node, NodeName, NodeToken};
+use crate::engine::{Engine, EngineCheck, EngineError, Machine, NodeOrder};
+use crate::model::{ClusterName, ClusterSpec, Doomed, Node, NodeName, NodeToken};
 
 /// Wraps an engine, and fails where its script says so.
 #[derive(Debug, Clone)]
@@ -54,6 +54,18 @@ impl<E: Engine> FaultyEngine<E> {
 
 #[async_trait]
 impl<E: Engine> Engine for FaultyEngine<E> {
+    fn settings(&self) -> &[&str] {
+        self.inner.settings()
+    }
+
+    fn validate(&self, spec: &ClusterSpec) -> Result<(), EngineError> {
+        self.inner.validate(spec)
+    }
+
+    async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {
+        self.inner.check(spec).await
+    }
+
     async fn create(&self, order: &NodeOrder) -> Result<Node, EngineError> {
         self.act(On::Create, &[&order.name], self.inner.create(order)).await
     }

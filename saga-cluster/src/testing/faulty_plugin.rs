@@ -76,6 +76,10 @@ fn names(nodes: &[Node]) -> Vec<&NodeName> {
 
 #[async_trait]
 impl<P: Plugin> Plugin for FaultyPlugin<P> {
+    fn settings(&self) -> &[&str] {
+        self.inner.settings()
+    }
+
     fn validate(&self, spec: &ClusterSpec) -> Result<(), PluginError> {
         self.refuse(On::Validate)?;
         self.inner.validate(spec)

@@ -122,7 +122,7 @@ async fn accident() -> Result<(), String> {
     let machines = engine(data.path())?.list(&cluster()).await.map_err(|error| error.to_string())?;
     expect(machines.len() == 5, || format!("the machines are {machines:?}"))?;
     written.all_there(&record.nodes).await?;
-    check_by_redis(&record.nodes[0].address.to_string())?;
+    check_by_redis(&record.nodes[0].reach().map_err(|error| error.to_string())?.to_string())?;
     println!("{:>6.1} s  {} keys, all there", started.elapsed().as_secs_f64(), written.count());
 
     let end = ask(&service, Asked::Delete).await?.end().await.map_err(|error| error.to_string())?;

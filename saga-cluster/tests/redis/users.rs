@@ -101,7 +101,7 @@ async fn patiently<T: FromRedisValue>(client: &mut ClusterConnection, ask: Cmd) 
 }
 
 async fn connect(nodes: &[Node]) -> Result<ClusterConnection, String> {
-    let addresses: Vec<String> = nodes.iter().map(|node| format!("redis://{}", node.address)).collect();
+    let addresses: Vec<String> = nodes.iter().filter_map(|node| Some(format!("redis://{}", node.address?))).collect();
     let client = ClusterClient::builder(addresses)
         .connection_timeout(Duration::from_secs(5))
         .response_timeout(Duration::from_secs(5))

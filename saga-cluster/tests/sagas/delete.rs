@@ -16,7 +16,7 @@ const GENTLY: DeleteOptions = DeleteOptions { force: false };
 
 fn orphan(name: &str) -> Machine {
     let token = format!("orphan-{name}").parse().unwrap();
-    Machine { cluster: demo(), node: name.parse().unwrap(), token, address: None }
+    Machine { cluster: demo(), node: name.parse().unwrap(), token, address: None, ready: false }
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,5 +12,6 @@ mod scale;
 mod sleepy;
 mod told;
 mod vanish;
+mod vetting;
 mod windows;
 mod world;

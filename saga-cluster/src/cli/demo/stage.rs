@@ -14,6 +14,7 @@ use crate::cli::args::{Keep, Options, STORE_VARIABLE};
 use crate::cli::control::Call;
 use crate::cli::hold::Hold;
 use crate::cli::holder::{self, Holder};
+use crate::cli::kit::{self, Kit};
 use crate::cli::paths::DataDir;
 use crate::cli::render;
 use crate::cli::reply::Reply;
@@ -52,7 +53,7 @@ impl Stage {
     pub(super) fn new(data: DataDir, options: &Options) -> Result<Self, Trouble> {
         let program = std::env::current_exe()
             .map_err(|error| Trouble::new(format!("this program cannot find its own file: {error}")))?;
-        let engine = holder::process_engine(&data, options.node_program.clone())?;
+        let engine = kit::process_engine(&data, options.node_program.clone())?;
         let cluster = CLUSTER.parse().map_err(|error| Trouble::new(format!("{error}")))?;
         let options = options.clone();
         Ok(Self { data, faults: Faults::new(), cluster, options, program, engine, holding: None, ours: false })
@@ -125,7 +126,9 @@ impl Stage {
         let engine = FaultyEngine::new(self.engine.clone(), self.faults.clone());
         let plugin = FaultyPlugin::new(BlocksPlugin::new(), self.faults.clone());
         let since = Timestamp::now();
-        let service = holder::open(&self.data, engine, plugin, Keep::Forever).await?;
+        let kit = Kit::new(&self.data, &self.options)?;
+        let kit = kit.engine(ProcessEngine::KIND, engine).plugin(BlocksPlugin::KIND, plugin);
+        let service = holder::open(&self.data, &kit, Keep::Forever).await?;
         // What others ask for is shown by them.
         let (screen, mut nobody) = mpsc::channel(16);
         tokio::spawn(async move { while nobody.recv().await.is_some() {} });

@@ -8,7 +8,8 @@ use super::paint::Paint;
 use super::table::{table, wrapped, wrapped_error};
 use crate::cli::reply::CopyReport;
 use crate::cli::trouble::{Exit, Trouble};
-use crate::model::{Cluster, ClusterName, NodeGroup, NodeToken, Status};
+use crate::engine::{EngineCheck, Finding, Severity};
+use crate::model::{Cluster, ClusterName, KindName, NodeGroup, NodeToken, Status};
 use crate::plugin::Light;
 use crate::service::{ClusterReport, HistoryEntry, Listing, OperationEnd, RunReport, Verdict};
 
@@ -74,6 +75,20 @@ pub(super) fn copied(report: &CopyReport) -> String {
         text.push_str(&format!("\n  {from} is marked as moved: remove {marked} to use it all the same"));
     }
     text
+}
+
+/// What an engine says of a spec.
+pub(super) fn checked(cluster: &ClusterName, engine: &KindName, check: &EngineCheck, paint: Paint) -> String {
+    let verdict = match check.worst() {
+        Severity::Ok => format!("{}: engine `{engine}` could make `{cluster}` now", paint.green("fine")),
+        Severity::Warning => format!("{}: engine `{engine}` may be able to make `{cluster}`", paint.yellow("unsure")),
+        Severity::Problem => format!("{}: engine `{engine}` could not make `{cluster}` now", paint.red("problem")),
+    };
+    let row = |finding: &Finding| vec![finding.severity.to_string(), finding.about.clone(), finding.text.clone()];
+    match check.findings.is_empty() {
+        true => verdict,
+        false => format!("{}\n\n{verdict}", table(&["", "WHAT", "HOW IT IS"], check.findings.iter().map(row))),
+    }
 }
 
 /// All clusters.
@@ -191,8 +206,9 @@ fn nodes(report: &ClusterReport) -> String {
     let rows = record.nodes.iter().map(|node| {
         let there = machines.is_none_or(|machines| machines.iter().any(|machine| machine.token == node.token));
         let health = health.get(&node.name).map_or("unknown", String::as_str);
+        let address = node.address.map_or("-".to_owned(), |address| address.to_string());
         let health = if there { health.to_owned() } else { "its machine is gone".to_owned() };
-        vec![node.name.to_string(), node.group().to_string(), node.address.to_string(), health]
+        vec![node.name.to_string(), node.group().to_string(), address, health]
     });
     let mut text = match record.nodes.is_empty() {
         true => "it has no nodes".to_owned(),

@@ -70,6 +70,7 @@ pub(super) fn show_answer(reply: &Reply, stdout: Paint, stderr: Paint) {
         Reply::List(listing) => out(&answer::list(listing, stdout)),
         Reply::Report(report) => out(&answer::report(report, stdout)),
         Reply::History { cluster, entries } => out(&answer::history(cluster, entries, stdout)),
+        Reply::Checked { cluster, engine, check } => out(&answer::checked(cluster, engine, check, stdout)),
         Reply::Copied(report) => out(&answer::copied(report)),
         Reply::End { end, .. } => out(&answer::end(end, stdout)),
         Reply::Error(trouble) => err(&answer::trouble(trouble, stderr)),

@@ -20,6 +20,7 @@ mod program;
 mod scan;
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -30,18 +31,19 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use rustix::fs::{Access, access};
 use tokio::process::Command;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::info;
 
 use self::program::BlockNode;
 use self::scan::Sighting;
-use super::{Engine, EngineError, Machine, NodeOrder};
-use crate::model::{ClusterName, Doomed, Node, NodeToken};
+use super::{Engine, EngineCheck, EngineError, Finding, Machine, NodeOrder};
+use crate::model::{ClusterName, ClusterSpec, Doomed, Node, NodeToken};
 use crate::node::{self, LOG};
 
 pub use layout::Site;
-pub use program::Program;
+pub use program::{Program, executable};
 
 const POLL: Duration = Duration::from_millis(10);
 /// How long a machine has to answer one question. Short, because what is asked may be a stale address that is someone
@@ -60,6 +62,9 @@ pub struct ProcessEngine {
 }
 
 impl ProcessEngine {
+    /// What a spec calls this kind of engine.
+    pub const KIND: &'static str = "process";
+
     /// An engine that keeps its machines under `root`, and runs `program` with the arguments of
     /// [`NodeArgs`](crate::node::NodeArgs) for each, unless [told otherwise](Self::program). Engines with the same root
     /// see the same machines.
@@ -228,8 +233,13 @@ impl ProcessEngine {
 
     async fn machine(&self, site: Site) -> Machine {
         let address = self.answers(&site).await;
-        Machine { cluster: site.cluster, node: site.name, token: site.token, address }
+        Machine { cluster: site.cluster, node: site.name, token: site.token, address, ready: address.is_some() }
     }
+}
+
+/// Whether machines can be made in a directory.
+fn may_be_used(dir: &Path) -> io::Result<()> {
+    Ok(access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 /// A process of ours, until it ends.
@@ -243,6 +253,19 @@ fn last_words(site: &Site) -> String {
 
 #[async_trait]
 impl Engine for ProcessEngine {
+    async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {
+        let program = self.programs.get(spec.plugin.as_str()).map_or(&self.usual as &dyn Program, |program| &**program);
+        let mut findings = program.check().await;
+        findings.push(match self.look("looking at the directory", may_be_used).await {
+            Ok(()) => Finding::ok("directory", self.root.display().to_string()),
+            Err(error) => {
+                let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                Finding::problem("directory", format!("{} cannot be written to: {why}", self.root.display()))
+            }
+        });
+        Ok(EngineCheck { findings })
+    }
+
     async fn create(&self, order: &NodeOrder) -> Result<Node, EngineError> {
         let site = layout::site(&self.root, &order.cluster, &order.name, &order.token);
         if let Some(other) = self.locate(&order.token).await?.filter(|known| *known != site) {
@@ -256,7 +279,7 @@ impl Engine for ProcessEngine {
         loop {
             // It may be running, or be starting: by an attempt before this one, or by another process.
             if let Some(address) = self.answers(&site).await {
-                return Ok(Node { name: site.name, token: site.token, address });
+                return Ok(Node { name: site.name, token: site.token, address: Some(address) });
             }
             match &ours {
                 None => ours = self.start(&site, order)?,

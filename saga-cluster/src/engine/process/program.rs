@@ -3,15 +3,16 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::fs::{Access, access};
 use tracing::debug;
 
 use super::layout::Site;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Finding};
 use crate::model::Settings;
 use crate::node::{self, Connection, NodeArgs};
 
@@ -31,8 +32,33 @@ pub trait Program: fmt::Debug + Send + Sync + 'static {
     /// [`EngineError`]: rejected, if there can be no such machine, with what is wrong.
     fn command(&self, site: &Site, settings: &Settings) -> Result<Command, EngineError>;
 
+    /// Looks whether machines could be made of it, without making one: the program is there, and can be run. By default
+    /// there is nothing to look at.
+    async fn check(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
     /// Where the machine answers: none if it does not within that time, or if what answers is not this very machine.
     async fn answers(&self, site: &Site, within: Duration) -> Option<SocketAddr>;
+}
+
+/// Where a program is that can be run: a path, or a name that is looked up in the `PATH`, as the system does.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn executable(program: &Path) -> Result<PathBuf, String> {
+    let may_be_run = |file: &Path| match file.metadata() {
+        Err(error) => Err(format!("{}: {error}", file.display())),
+        Ok(found) if !found.is_file() => Err(format!("{} is no file", file.display())),
+        Ok(_) => access(file, Access::EXEC_OK).map_err(|_| format!("{} may not be executed", file.display())),
+    };
+    if program.components().count() != 1 || program.is_absolute() {
+        return may_be_run(program).map(|()| program.to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|dir| dir.join(program));
+    let found = places.find(|file| may_be_run(file).is_ok());
+    found.ok_or_else(|| format!("there is no program `{}` in the PATH", program.display()))
 }
 
 /// A node that keeps blocks: what a machine runs unless something else was asked for.
@@ -44,6 +70,13 @@ pub(super) struct BlockNode {
 
 #[async_trait]
 impl Program for BlockNode {
+    async fn check(&self) -> Vec<Finding> {
+        vec![match executable(&self.file) {
+            Ok(file) => Finding::ok("program", file.display().to_string()),
+            Err(why) => Finding::problem("program", why),
+        }]
+    }
+
     fn command(&self, site: &Site, _: &Settings) -> Result<Command, EngineError> {
         let Site { cluster, name, token, dir } = site.clone();
         let mut command = Command::new(&self.file);

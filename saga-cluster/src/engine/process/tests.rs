@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::{Args, FromArgMatches};
 
 use super::*;
+use crate::engine::{Severity, conformance};
 use crate::failure::FailureKind;
 use crate::model::{NewNode, Settings};
 use crate::node::NodeArgs;
@@ -227,7 +228,7 @@ async fn any_program_can_be_a_machine() {
 
     // One that was just opened finds what it is written down to be, whatever it was asked for.
     let other = playground.another_engine().program("sleep", Sleeper);
-    assert_eq!(other.list(&order.cluster).await.unwrap()[0].address, Some(node.address));
+    assert_eq!(other.list(&order.cluster).await.unwrap()[0].address, node.address);
     let adopted = other.create(&plain).await.unwrap();
     assert_eq!(adopted, node, "a machine that answers is adopted, not made");
 
@@ -343,4 +344,53 @@ async fn machines_of_a_killed_coordinator_are_found_and_destroyed() {
         tokio::time::sleep(POLL).await;
     }
     assert_eq!(playground.processes(), 0);
+}
+
+#[tokio::test]
+async fn a_check_finds_what_is_missing_and_makes_nothing() {
+    let playground = Playground::new();
+    let text = "name='demo'\nplugin='blocks'\nengine='process'\n[[groups]]\nname='w'\ncount=1";
+    let spec = ClusterSpec::from_toml(text).unwrap();
+    let fine = playground.engine.check(&spec).await.unwrap();
+    assert!(fine.is_fine() && fine.findings.len() == 2, "{fine:?}");
+
+    let gone = tempfile::tempdir().unwrap();
+    let broken = ProcessEngine::new(gone.path(), "/nowhere/program").unwrap();
+    gone.close().unwrap();
+    let check = broken.check(&spec).await.unwrap();
+    let problems: Vec<_> = check.findings.iter().filter(|one| one.severity == Severity::Problem).collect();
+    assert_eq!(problems.len(), 2, "all at once: {check:?}");
+    assert!(problems[0].text.contains("/nowhere/program") && problems[1].about == "directory", "{check:?}");
+    assert_eq!(playground.engine.root().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn a_program_is_looked_up_as_the_system_does_it() {
+    assert!(executable(Path::new("sh")).unwrap().ends_with("sh"));
+    assert!(executable(Path::new("/bin/sh")).is_ok());
+    for (wrong, why) in [("no-such-program-anywhere", "in the PATH"), ("/", "is no file"), ("/proc/version", "may not")]
+    {
+        assert!(executable(Path::new(wrong)).unwrap_err().contains(why), "{wrong}");
+    }
+}
+
+impl conformance::Bench for Playground {
+    type Engine = ProcessEngine;
+
+    fn engine(&self) -> ProcessEngine {
+        self.another_engine()
+    }
+
+    fn spec(&self) -> ClusterSpec {
+        ClusterSpec::from_toml("name='demo'\nplugin='blocks'\nengine='process'\n[[groups]]\nname='w'\ncount=3").unwrap()
+    }
+
+    fn aftermath(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_the_contract_of_engines() {
+    conformance::all(async || Playground::new()).await;
 }

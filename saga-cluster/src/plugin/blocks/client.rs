@@ -139,7 +139,7 @@ impl BlocksClient {
     }
 
     async fn open(&self, node: &Node) -> Result<Connection, CallError> {
-        Connection::open(node.address, &node.token, self.patience).await
+        Connection::to(node, self.patience).await
     }
 
     fn failed(node: &Node, error: &CallError) -> BlocksError {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 
 use super::context::stop_if_cancelled;
+use super::view::can_be_reached;
 use super::{ClusterView, Health, NodeHealth, OpContext, Plugin, PluginError};
 use crate::model::{Cluster, ClusterSpec, Decommissioned, Leaving, Node, ScalePlan};
 use crate::node::{CallError, Connection, State};
@@ -48,7 +49,7 @@ impl BlocksPlugin {
     }
 
     async fn open(&self, node: &Node) -> Result<Connection, PluginError> {
-        let opened = Connection::open(node.address, &node.token, self.patience).await;
+        let opened = Connection::to(node, self.patience).await;
         opened.map_err(|error| call_failed(&format!("{} cannot be reached", node.name), error))
     }
 }
@@ -78,6 +79,7 @@ impl Plugin for BlocksPlugin {
     }
 
     fn validate_scale(&self, cluster: &Cluster, plan: &ScalePlan) -> Result<(), PluginError> {
+        can_be_reached(&cluster.nodes)?;
         // Blocks are moved before new nodes are made, so they need a node that is there now.
         if !plan.remove().is_empty() && plan.remove().len() >= cluster.nodes.len() {
             return Err(PluginError::rejected("no node would stay to take the blocks of those that leave"));
@@ -91,6 +93,7 @@ impl Plugin for BlocksPlugin {
         nodes: &[Node],
         context: &dyn OpContext,
     ) -> Result<(), PluginError> {
+        can_be_reached(nodes)?;
         for node in nodes {
             stop_if_cancelled(context)?;
             let peers = cluster.staying().filter(|peer| peer.name != node.name).map(|peer| peer.name.clone());
@@ -122,7 +125,7 @@ impl Plugin for BlocksPlugin {
 
     async fn health(&self, cluster: &ClusterView) -> Result<Health, PluginError> {
         let asked = cluster.nodes().iter().map(|node| async move {
-            let state = match Connection::open(node.address, &node.token, self.patience).await {
+            let state = match Connection::to(node, self.patience).await {
                 Ok(mut connection) => connection.state().await,
                 Err(error) => Err(error),
             };

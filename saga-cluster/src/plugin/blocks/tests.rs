@@ -273,3 +273,24 @@ impl Bench for Tried {
 async fn blocks_keep_the_contract_of_plugins() {
     conformance::all(async || Tried { playground: Playground::new(), plugin: BlocksPlugin::new() }).await;
 }
+
+#[tokio::test]
+async fn nodes_without_an_address_are_refused_and_not_touched() {
+    let text = "name='demo'\nplugin='blocks'\nengine='fake'\n[[groups]]\nname='w'\ncount=2";
+    let mut cluster = Cluster::new(ClusterSpec::from_toml(text).unwrap());
+    let node = |new: crate::model::NewNode| Node {
+        token: crate::model::NodeToken::derive(&new.name, "key"),
+        name: new.name,
+        address: None,
+    };
+    let nodes: Vec<Node> = cluster.missing_nodes().into_iter().map(node).collect();
+    cluster.admit(nodes.clone());
+    let (plugin, view) = (BlocksPlugin::new(), ClusterView::of(&cluster));
+    let refused = plugin.configure(&view, &nodes, &Quiet).await.unwrap_err();
+    assert_eq!(refused.kind(), FailureKind::Rejected);
+    assert!(refused.message().contains("w-1 has no address") && refused.message().contains("w-2"), "{refused}");
+    let plan = plan_scale(&cluster, &ScaleRequest::default().group("w".parse().unwrap(), 1)).unwrap();
+    assert_eq!(plugin.validate_scale(&cluster, &plan).unwrap_err().kind(), FailureKind::Rejected);
+    let health = plugin.health(&view).await.unwrap();
+    assert!(matches!(&health.nodes[&nodes[0].name], NodeHealth::Unreachable(why) if why.contains("no address")));
+}

@@ -1,6 +1,7 @@
 //! Talking to one server.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -20,6 +21,7 @@ const NODE_TIMEOUT: &str = "cluster-node-timeout";
 #[derive(Debug, Clone)]
 pub(super) struct Link {
     pub(super) node: Node,
+    pub(super) address: SocketAddr,
     /// Its name among the servers.
     pub(super) id: String,
     /// What the other servers reach it at.
@@ -33,8 +35,10 @@ impl Link {
     /// Connects to the server of a node.
     pub(super) async fn open(node: &Node, patience: Duration) -> Result<Self, PluginError> {
         let unreachable = |why: String| PluginError::failed(format!("{} cannot be reached: {why}", node.name));
+        // Whatever others have done by then, no attempt will reach it.
+        let address = node.reach().map_err(|error| PluginError::fatal(error.to_string()))?;
         let opening = async {
-            let client = Client::open((node.address.ip().to_string(), node.address.port()))?;
+            let client = Client::open((address.ip().to_string(), address.port()))?;
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(patience))
                 .set_response_timeout(Some(patience));
@@ -45,12 +49,12 @@ impl Link {
             Err(_) => return Err(unreachable(format!("no connection within {patience:?}"))),
         };
         let (id, node_timeout) = (String::new(), Duration::ZERO);
-        let mut link = Self { node: node.clone(), id, bus_port: 0, patience, node_timeout, connection };
+        let mut link = Self { node: node.clone(), address, id, bus_port: 0, patience, node_timeout, connection };
         let config: BTreeMap<String, String> = link.call(command("CONFIG GET").arg(IDENTITY).arg(NODE_TIMEOUT)).await?;
         let announced = config.get(IDENTITY).map_or("", String::as_str);
         if announced != node.token.as_str() {
             let whose = if announced.is_empty() { "an unknown one".to_owned() } else { format!("that of {announced}") };
-            return Err(unreachable(format!("the server at {} is another one ({whose})", node.address)));
+            return Err(unreachable(format!("the server at {address} is another one ({whose})")));
         }
         let timeout = config.get(NODE_TIMEOUT).and_then(|millis| millis.parse().ok());
         link.node_timeout = timeout

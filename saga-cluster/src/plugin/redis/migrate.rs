@@ -158,7 +158,7 @@ fn within(from: &Link) -> Duration {
 }
 
 fn migrate(to: &Link, keys: &[Vec<u8>], within: Duration) -> Cmd {
-    let address = to.node.address;
+    let address = to.address;
     let mut migrate = command("MIGRATE");
     migrate.arg(address.ip().to_string()).arg(address.port()).arg("").arg(0).arg(within.as_millis().to_string());
     migrate.arg("REPLACE").arg("KEYS").arg(keys);

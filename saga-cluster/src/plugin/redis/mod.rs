@@ -43,6 +43,7 @@ use self::arrange::Arrangement;
 use self::link::{Link, command};
 use self::plan::FEWEST_MASTERS;
 use super::context::stop_if_cancelled;
+use super::view::can_be_reached;
 use super::{ClusterView, Health, OpContext, Plugin, PluginError};
 use crate::model::{Cluster, ClusterSpec, Decommissioned, Leaving, Node, ScalePlan};
 
@@ -113,19 +114,25 @@ fn enough(nodes: usize, replicas: usize, when: &str) -> Result<(), PluginError> 
 
 #[async_trait]
 impl Plugin for RedisPlugin {
+    fn settings(&self) -> &[&str] {
+        settings::KNOWN
+    }
+
     fn validate(&self, spec: &ClusterSpec) -> Result<(), PluginError> {
         if spec.plugin.as_str() != Self::KIND {
             return Err(PluginError::rejected(format!("a `{}` cluster is not one of Redis", spec.plugin)));
         }
-        spec.groups.iter().try_for_each(settings::check).map_err(PluginError::rejected)?;
-        let replicas = settings::replicas(&spec.groups).map_err(PluginError::rejected)?;
+        let groups = spec.resolved_groups();
+        groups.iter().try_for_each(settings::check).map_err(PluginError::rejected)?;
+        let replicas = settings::replicas(&groups).map_err(PluginError::rejected)?;
         enough(usize::try_from(spec.node_count()).unwrap_or(usize::MAX), replicas, "")
     }
 
     fn validate_scale(&self, cluster: &Cluster, plan: &ScalePlan) -> Result<(), PluginError> {
         plan.new_groups().iter().try_for_each(settings::check).map_err(PluginError::rejected)?;
-        let groups = cluster.spec.groups.iter().chain(plan.new_groups());
-        let replicas = settings::replicas(groups).map_err(PluginError::rejected)?;
+        let groups = cluster.spec_after(plan).resolved_groups();
+        let replicas = settings::replicas(&groups).map_err(PluginError::rejected)?;
+        can_be_reached(&cluster.nodes)?;
         let staying = cluster.nodes.len().saturating_sub(plan.remove().len());
         enough(staying + plan.add().len(), replicas, "")?;
         // Slots are moved before new nodes are made. Replicas may be missing for that long, but not masters.
@@ -138,6 +145,7 @@ impl Plugin for RedisPlugin {
         nodes: &[Node],
         context: &dyn OpContext,
     ) -> Result<(), PluginError> {
+        can_be_reached(nodes)?;
         let links = servers::open(cluster.staying(), self.patience).await?;
         let is_new = |link: &&Link| nodes.iter().any(|node| node.name == link.node.name);
         let mut epoch = 0;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +12,8 @@ use tracing::debug;
 
 use super::link::{IDENTITY, Link, command};
 use super::settings;
-use crate::engine::EngineError;
-use crate::engine::process::{Program, Site};
+use crate::engine::process::{Program, Site, executable};
+use crate::engine::{EngineError, Finding};
 use crate::model::{Node, Settings};
 
 const CONFIG: &str = "redis.conf";
@@ -22,6 +22,10 @@ const ADDRESS: &str = "address";
 /// Where ports are looked for: below those that the kernel gives to connections, which would come and go on them.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 const PORT_ATTEMPTS: u32 = 1_000;
+
+/// Earlier ones do not announce themselves by a name.
+const OLDEST: u32 = 7;
+const VERSION_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs a `redis-server` in cluster mode on each machine, on loopback, with its data in the machine's directory.
 ///
@@ -54,6 +58,14 @@ impl RedisProgram {
 
 #[async_trait]
 impl Program for RedisProgram {
+    async fn check(&self) -> Vec<Finding> {
+        vec![match self.version().await {
+            Ok(said) if major(&said).is_some_and(|major| major >= OLDEST) => Finding::ok("redis-server", said),
+            Ok(said) => Finding::problem("redis-server", format!("it is to be of version {OLDEST}.0 or later: {said}")),
+            Err(why) => Finding::problem("redis-server", why),
+        }]
+    }
+
     fn command(&self, site: &Site, settings: &Settings) -> Result<Command, EngineError> {
         let lines = settings::config(settings).map_err(EngineError::rejected)?;
         let prepared = (|| {
@@ -94,7 +106,7 @@ impl Program for RedisProgram {
 
     async fn answers(&self, site: &Site, within: Duration) -> Option<SocketAddr> {
         let address = written(site)?;
-        let node = Node { name: site.name.clone(), token: site.token.clone(), address };
+        let node = Node { name: site.name.clone(), token: site.token.clone(), address: Some(address) };
         // One that still loads its data is connected to, but does not answer this.
         let asked = async { Link::open(&node, within).await?.call::<String>(&command("PING")).await };
         match asked.await {
@@ -105,6 +117,26 @@ impl Program for RedisProgram {
             }
         }
     }
+}
+
+impl RedisProgram {
+    /// What the server says of its version, or why it cannot be run.
+    async fn version(&self) -> Result<String, String> {
+        let file = executable(&self.server)?;
+        let mut asked = tokio::process::Command::new(&file);
+        let asked = asked.arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+        match tokio::time::timeout(VERSION_WITHIN, asked).await {
+            Ok(Ok(said)) if said.status.success() => Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned()),
+            Ok(Ok(said)) => Err(format!("{} cannot be run: {}", file.display(), said.status)),
+            Ok(Err(error)) => Err(format!("{} cannot be run: {error}", file.display())),
+            Err(_) => Err(format!("{} did not tell its version within {VERSION_WITHIN:?}", file.display())),
+        }
+    }
+}
+
+/// The first number of `Redis server v=7.0.15 sha=…`.
+fn major(said: &str) -> Option<u32> {
+    said.split_whitespace().find_map(|word| word.strip_prefix("v="))?.split('.').next()?.parse().ok()
 }
 
 fn address(port: u16) -> SocketAddr {
@@ -151,6 +183,23 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Severity;
+
+    #[test]
+    fn a_version_is_read() {
+        assert_eq!(major("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=1"), Some(7));
+        assert_eq!(major("Redis server v=10.1"), Some(10));
+        assert_eq!(major("something else"), None);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_found_out_before() {
+        let checked = RedisProgram::new().server("/nowhere/redis-server").check().await;
+        assert_eq!(checked.len(), 1);
+        assert!(checked[0].severity == Severity::Problem && checked[0].text.contains("/nowhere/redis-server"));
+        let another = RedisProgram::new().server("/bin/true").check().await;
+        assert!(another[0].text.contains("7.0 or later"), "{another:?}");
+    }
 
     #[test]
     fn values_are_quoted() {

@@ -34,7 +34,7 @@ pub(super) async fn join(links: &[Link], context: &dyn OpContext, limit: Duratio
         let Some((who, whom)) = strange.first() else { return Ok(()) };
         if round % MEET_AGAIN == 0 {
             for (who, whom) in &strange {
-                let other = whom.node.address;
+                let other = whom.address;
                 let mut meet = command("CLUSTER MEET");
                 meet.arg(other.ip().to_string()).arg(other.port()).arg(whom.bus_port);
                 who.call::<()>(&meet).await?;

@@ -9,6 +9,9 @@ pub(super) const REPLICAS: &str = "replicas";
 /// Lines of `redis.conf`.
 pub(super) const CONFIG: &str = "config";
 
+/// All that mean something.
+pub(super) const KNOWN: &[&str] = &[CONFIG, REPLICAS];
+
 const MOST_REPLICAS: u64 = 5;
 
 /// What no spec sets: what the machine and the plugin need as it is to find and to reach each other, names of files (one
@@ -73,15 +76,11 @@ pub(super) fn replicas<'a>(groups: impl IntoIterator<Item = &'a NodeGroup>) -> R
 
 /// How many replicas the masters of a cluster have. Its spec was checked before.
 pub(super) fn replicas_of(spec: &ClusterSpec) -> usize {
-    replicas(&spec.groups).unwrap_or(0)
+    replicas(&spec.resolved_groups()).unwrap_or(0)
 }
 
-/// Refuses settings that would be ignored.
+/// Refuses lines of `redis.conf` that would be ignored or do harm.
 pub(super) fn check(group: &NodeGroup) -> Result<(), String> {
-    let known = [CONFIG, REPLICAS];
-    if let Some(unknown) = group.settings.keys().find(|key| !known.contains(&key.as_str())) {
-        return Err(format!("group `{}` has the setting `{unknown}`; known here: {}", group.name, known.join(", ")));
-    }
     config(&group.settings).map(|_| ()).map_err(|why| format!("group `{}`: {why}", group.name))
 }
 
@@ -141,7 +140,6 @@ mod tests {
         let lines = config(&groups(&[fine])[0].settings).unwrap();
         assert_eq!(lines["appendonly"], "no");
         for wrong in [
-            r#"{"replica":1}"#,
             r#"{"config":3}"#,
             r#"{"config":{"port":1}}"#,
             r#"{"config":{"Dir":"/"}}"#,

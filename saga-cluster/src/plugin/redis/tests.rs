@@ -126,7 +126,7 @@ impl Servers {
 }
 
 async fn client(nodes: &[Node]) -> ClusterConnection {
-    let nodes: Vec<String> = nodes.iter().map(|node| format!("redis://{}", node.address)).collect();
+    let nodes: Vec<String> = nodes.iter().map(|node| format!("redis://{}", node.reach().unwrap())).collect();
     ClusterClient::new(nodes).unwrap().get_async_connection().await.unwrap()
 }
 
@@ -167,9 +167,11 @@ fn what_redis_cannot_do_is_refused() {
         assert_eq!(told.is_ok(), fine, "{nodes} nodes, {replicas} replicas");
         assert!(told.err().is_none_or(|error| error.kind() == FailureKind::Rejected));
     }
-    let text = "name='demo'\nplugin='redis'\nengine='process'\n[[groups]]\nname='w'\ncount=3\nsettings={slots=3}";
-    assert!(plugin.validate(&ClusterSpec::from_toml(text).unwrap()).unwrap_err().message().contains("`slots`"));
-    let blocks = text.replace("redis", "blocks").replace("settings={slots=3}", "");
+    let text = "name='demo'\nplugin='redis'\nengine='process'\n[[groups]]\nname='w'\ncount=3\nsettings={config=3}";
+    assert!(plugin.validate(&ClusterSpec::from_toml(text).unwrap()).unwrap_err().message().contains("`config`"));
+    let all = text.replace("settings={config=3}", "").replace("[[groups]]", "settings={replicas=1}\n[[groups]]");
+    assert!(plugin.validate(&ClusterSpec::from_toml(&all).unwrap()).unwrap_err().message().contains("a replica each"));
+    let blocks = text.replace("redis", "blocks").replace("settings={config=3}", "");
     assert!(plugin.validate(&ClusterSpec::from_toml(&blocks).unwrap()).is_err());
 }
 
@@ -180,7 +182,7 @@ fn a_scale_below_what_redis_needs_is_refused() {
     let node = |new: NewNode| Node {
         token: crate::model::NodeToken::derive(&new.name, "key"),
         name: new.name,
-        address: "127.0.0.1:1".parse().unwrap(),
+        address: Some("127.0.0.1:1".parse().unwrap()),
     };
     let nodes: Vec<Node> = cluster.missing_nodes().into_iter().map(node).collect();
     cluster.admit(nodes);
@@ -270,7 +272,7 @@ async fn a_slot_that_was_left_in_the_middle_is_finished() {
     // Of `c` one key has moved; of `d` and `e` all; of `e` the target knows that it owns it.
     for (slot, most) in [(c, 1), (d, 1000), (e, 1000)] {
         let keys: Vec<String> = first.call(command("CLUSTER GETKEYSINSLOT").arg(slot).arg(most)).await.unwrap();
-        let to = links[1].node.address;
+        let to = links[1].address;
         let mut migrate = command("MIGRATE");
         migrate.arg(to.ip().to_string()).arg(to.port()).arg("").arg(0).arg(5000).arg("KEYS").arg(&keys);
         first.call::<()>(&migrate).await.unwrap();

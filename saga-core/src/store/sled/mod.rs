@@ -20,6 +20,8 @@
 //! - *Snapshots.* A half-written `snap.*.generating` would be taken for a snapshot; it is removed before sled is opened.
 //! - *Its end.* It takes bytes that make no sense for the end of its log. The file `acknowledged` says how far that went.
 //! - *Its snapshots' bytes.* One whose checksum is wrong is set aside; sled then reads its whole log.
+//! - *Its settings' bytes.* They are never synced by sled. When their checksum is wrong they are set aside, and sled writes
+//!   them anew: they are the same in every store.
 //! - *Its nerves.* It panics over some damaged files. Opening answers with an error then.
 //! - *Its lock.* It says nothing about who holds it. The file `lock` does.
 //! - *Transactions.* None is used. A group of frames counts when all are there, and is dropped otherwise.
