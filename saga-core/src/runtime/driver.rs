@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use crate::action::{RunScope, StepError};
-use crate::id::{Seq, Timestamp};
-use crate::journal::{EncodedRecord, Event, Record};
+use crate::id::Seq;
+use crate::journal::Event;
 use crate::machine::{Command, IllegalEvent, Observation, State, decide, evolve, observe, outcome};
 use crate::outcome::Outcome;
 use crate::panics::panic_message;
@@ -22,6 +22,7 @@ use crate::plan::Plan;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
 use crate::runtime::core::Taken;
+use crate::runtime::draft::Draft;
 use crate::runtime::error::ParkReason;
 use crate::runtime::execute::Executor;
 use crate::runtime::in_flight::InFlight;
@@ -29,7 +30,7 @@ use crate::runtime::line::{Mail, Receiver};
 use crate::runtime::metrics;
 use crate::runtime::recovery::{fold, patiently};
 use crate::runtime::signal::Signal;
-use crate::store::{Append, Refused, RunStatus, Store};
+use crate::store::{Append, Refused, Store};
 
 /// What all drivers of a coordinator share.
 pub(crate) struct Shared {
@@ -204,8 +205,10 @@ impl<App: Send + Sync + 'static> Driver<App> {
         // Where nothing ever waits, a long run would keep its thread from all others.
         tokio::task::consume_budget().await;
         self.line.at_work();
-        if let Where::Journaled(seq) = self.state {
-            Box::pin(self.recall(seq)).await?;
+        if let Where::Journaled(seq) = self.state
+            && !Box::pin(self.recall(seq)).await?
+        {
+            return Ok(());
         }
         let turn = self.judge()?;
         let mut unwritten = turn.unwritten;
@@ -282,20 +285,15 @@ impl<App: Send + Sync + 'static> Driver<App> {
     async fn commit(&mut self, append: Box<Append>) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
         let mut writing = pin!(shared.committer.commit(*append));
-        let written = self.meanwhile(writing.as_mut()).await;
-        self.written(written)
-    }
-
-    /// Waits for what has nothing to do with the actions in flight, while these go on.
-    async fn meanwhile<T>(&mut self, mut waiting: Pin<&mut impl Future<Output = T>>) -> T {
-        poll_fn(|cx| {
-            let done = waiting.as_mut().poll(cx);
+        let written = poll_fn(|cx| {
+            let done = writing.as_mut().poll(cx);
             if done.is_pending() {
                 self.poll_in_flight();
             }
             done
-        })
-        .await
+        });
+        let written = written.await;
+        self.written(written)
     }
 
     fn poll_in_flight(&mut self) {
@@ -351,7 +349,8 @@ impl<App: Send + Sync + 'static> Driver<App> {
         if was_parking && self.in_flight.is_empty() && self.seen.is_empty() {
             return Err(End::Stopped);
         }
-        let wake = self.state().next_wake().filter(|_| !was_parking);
+        // While parking, the state may have been left to the journal.
+        let wake = if was_parking { None } else { self.state().next_wake() };
         let mut timer = wake.map(|at| Box::pin(tokio::time::sleep_until(self.shared.clock.instant(at))));
         // The driver has one waker, which its line has too. Nothing starves: all that is there is taken before the next turn.
         poll_fn(|cx| {
@@ -380,19 +379,29 @@ impl<App: Send + Sync + 'static> Driver<App> {
         }
     }
 
-    /// Reads the state again, which was left to the journal where that ended at `seq`.
-    async fn recall(&mut self, seq: Seq) -> Result<(), End> {
+    /// Reads the state again, which was left to the journal where that ended at `seq`. `false`: there is no need to, for the
+    /// run is parked, and nothing was seen that is to be written down before.
+    async fn recall(&mut self, seq: Seq) -> Result<bool, End> {
         let (shared, executor) = (Arc::clone(&self.shared), Arc::clone(&self.executor));
         let (plan, run) = (&executor.definition.plan, executor.line.run());
         let mut reading = pin!(patiently(run, || fold(&*shared.store, plan, run, seq)));
-        let mut state = self.meanwhile(reading.as_mut()).await?;
+        let read = poll_fn(|cx| {
+            self.poll_in_flight();
+            // A store that cannot be read must not keep a run from being parked.
+            if shared.parking.is_given() && self.seen.is_empty() && !self.line.has_mail() {
+                return Poll::Ready(None);
+            }
+            reading.as_mut().poll(cx).map(Some)
+        });
+        let Some(read) = read.await else { return Ok(false) };
+        let mut state = read?;
         // Another worker has written since, or is about to.
         if state.seq() != seq {
             return Err(End::Lost);
         }
         state.found_in_journal();
         self.state = Where::Here(Box::new(state));
-        Ok(())
+        Ok(true)
     }
 
     fn scope(&self) -> &Arc<RunScope> {
@@ -431,41 +440,6 @@ fn open(mail: Mail) -> Seen {
             Seen { what: Observation::Checkpoint { of, value }, reply: Some(Reply::Checkpoint(reply)) }
         }
         Mail::SubjectGone => Observation::SubjectGone.into(),
-    }
-}
-
-/// Gives events their places and their time.
-pub(crate) fn encode(after: Seq, at: Timestamp, events: Vec<Event>) -> Vec<EncodedRecord> {
-    let mut draft = Draft::new(after, at);
-    events.into_iter().for_each(|event| draft.push(event));
-    draft.records
-}
-
-/// An append that is being written.
-struct Draft {
-    expected: Seq,
-    at: Timestamp,
-    records: Vec<EncodedRecord>,
-    scratch: Vec<u8>,
-}
-
-impl Draft {
-    fn new(expected: Seq, at: Timestamp) -> Self {
-        Self { expected, at, records: Vec::new(), scratch: Vec::new() }
-    }
-
-    fn push(&mut self, event: Event) {
-        let record = Record { seq: self.expected.plus(self.records.len() + 1), at: self.at, event };
-        if self.records.is_empty() {
-            // The end of one step and the start of the next.
-            self.records.reserve_exact(2);
-        }
-        self.records.push(EncodedRecord::encode_by(&mut self.scratch, &record));
-    }
-
-    fn append(self, scope: &RunScope, status: RunStatus) -> Append {
-        let Self { expected, at, records, .. } = self;
-        Append { run: scope.run.clone(), epoch: scope.epoch, expected, records, status, at, start: None }
     }
 }
 

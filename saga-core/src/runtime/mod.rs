@@ -16,6 +16,7 @@ mod clock;
 mod committer;
 mod coordinator;
 mod core;
+mod draft;
 mod driver;
 mod error;
 mod events;

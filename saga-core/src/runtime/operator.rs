@@ -16,7 +16,7 @@ use crate::plan::Shape;
 use crate::runtime::client::Client;
 use crate::runtime::committer::CommitError;
 use crate::runtime::core::Core;
-use crate::runtime::driver::encode;
+use crate::runtime::draft::encode;
 use crate::runtime::error::{OperatorError, ParkReason};
 use crate::runtime::handle::RunHandle;
 use crate::runtime::line::Following;

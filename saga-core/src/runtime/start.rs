@@ -18,7 +18,7 @@ use crate::machine::{State, decide, evolve};
 use crate::payload::Payload;
 use crate::runtime::committer::CommitError;
 use crate::runtime::core::{Core, Taken};
-use crate::runtime::driver::encode;
+use crate::runtime::draft::encode;
 use crate::runtime::error::StartError;
 use crate::runtime::handle::RunHandle;
 use crate::runtime::line::{Following, Line, Receiver};

@@ -34,6 +34,7 @@ struct Faults {
     taken: AtomicUsize,
     pause_after: AtomicUsize,
     slow_reads: AtomicUsize,
+    reads: AtomicUsize,
     paused: watch::Sender<Option<bool>>,
 }
 
@@ -103,6 +104,11 @@ impl Wrapped {
         self.faults.slow_reads.store(1, Ordering::SeqCst);
     }
 
+    /// How often a journal was asked for, with or without success.
+    pub(crate) fn reads(&self) -> usize {
+        self.faults.reads.load(Ordering::SeqCst)
+    }
+
     /// Waits until a call is held up.
     pub(crate) async fn paused(&self) {
         self.faults.paused.subscribe().wait_for(|paused| *paused == Some(true)).await.unwrap();
@@ -161,6 +167,7 @@ impl Layer for Wrapped {
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
         if Self::take(&self.faults.unreadable) {
             return Err(StoreError::Unavailable { message: "injected".into(), source: None });
         }
