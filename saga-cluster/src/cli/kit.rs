@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::args::{Options, STORE_VARIABLE};
 use super::paths::DataDir;
 use super::trouble::{Trouble, chain};
+#[cfg(feature = "openstack")]
+use crate::engine::openstack::{CloudConfig, NovaEngine, Session};
 use crate::engine::{Engine, ProcessEngine};
 use crate::plugin::{BlocksPlugin, CommandsPlugin, Plugin};
 #[cfg(feature = "redis")]
@@ -29,6 +31,16 @@ impl Kit {
             .plugin(CommandsPlugin::KIND, CommandsPlugin::new(data.commands()).hide_variable(STORE_VARIABLE));
         #[cfg(feature = "redis")]
         let kit = kit.plugin(RedisPlugin::KIND, RedisPlugin::new());
+        #[cfg(feature = "openstack")]
+        let kit = match CloudConfig::find() {
+            Ok(config) => {
+                let session = Session::new(config);
+                let session = session.map_err(|error| Trouble::new(chain(&error)).untouched())?;
+                kit.engine(NovaEngine::KIND, NovaEngine::new(session))
+            }
+            // It is not there: whoever asks for it is told why.
+            Err(_) => kit,
+        };
         Ok(kit)
     }
 

@@ -8,6 +8,8 @@ mod check;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
+#[cfg(feature = "openstack")]
+pub mod openstack;
 pub mod process;
 
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -169,7 +169,13 @@ impl Group {
     fn end(&mut self) -> Result<ExitStatus, NotEnded> {
         let _ = kill_process_group(self.leader, Signal::KILL);
         self.reaped = true;
-        self.child.wait().map_err(NotEnded::Unwatched)
+        let status = self.child.wait().map_err(NotEnded::Unwatched)?;
+        // A kill is on its way for a moment. Not for ever: what has ended is in the group until its new parent asks for it.
+        let give_up = Instant::now() + LAST_WORDS;
+        while test_kill_process_group(self.leader).is_ok() && Instant::now() < give_up {
+            std::thread::sleep(POLL);
+        }
+        Ok(status)
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Live {
 pub(super) struct Index {
     pub(super) live: BTreeMap<RunId, Live>,
     pub(super) keys: HashMap<ExclusiveKey, RunId>,
+    /// The last run that was claimed by a call that claims many: the next one goes on behind it.
+    pub(super) claimed_to: Option<RunId>,
     /// Runs a part of whose journal is lost, and what is known of that. Those whose start is lost are not in `live`.
     pub(super) damaged: BTreeMap<RunId, String>,
     /// What is left of the damaged runs that are not in `live`: those without a start, and those that ended and may have been
