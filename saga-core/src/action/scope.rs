@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,8 @@ impl RunScope {
     /// The run is no longer this worker's, and everything that is in flight learns of it.
     pub(crate) fn lose(&self) {
         self.lost.store(true, Ordering::SeqCst);
+        // Either there are tokens by now, or whoever makes them sees the flag.
+        fence(Ordering::SeqCst);
         if let Some(tokens) = self.tokens.get() {
             tokens.lost.cancel();
         }
@@ -61,6 +63,7 @@ impl RunScope {
     /// Asks the actions in flight to come to an end, but for those that are shielded from that.
     pub(crate) fn abort(&self) {
         if !self.aborting.swap(true, Ordering::SeqCst) {
+            fence(Ordering::SeqCst);
             if let Some(tokens) = self.tokens.get() {
                 tokens.aborting.cancel();
             }
@@ -97,6 +100,7 @@ impl RunScope {
             Box::new(Tokens { aborting: lost.child_token(), lost })
         });
         // What was told before there were tokens; what is told from now on finds them.
+        fence(Ordering::SeqCst);
         if self.is_lost() {
             tokens.lost.cancel();
         }
