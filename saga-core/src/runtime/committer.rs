@@ -61,9 +61,13 @@ impl Committer {
         (committer, write_batches(store, incoming))
     }
 
-    /// Writes the append, if the store answers at once; its records may be taken out of it then.
+    /// Writes the append, if the store answers at once; its records may be taken out of it then. A store that panics has
+    /// failed for good: whoever is here, a caller of `start` above all, is not to unwind for it.
     pub(crate) fn commit_now(&self, append: &mut Append) -> Option<Answer> {
-        let Self::Immediate { store, .. } = self else { return None };
+        let Self::Immediate { store, killed } = self else { return None };
+        if killed.is_cancelled() {
+            return Some(Err(CommitError::Closed));
+        }
         let began = metrics::Began::now();
         let answer = match catch_unwind(AssertUnwindSafe(|| store.append_now(append))) {
             Ok(answer) => answer?.map_err(CommitError::Refused),
@@ -137,7 +141,7 @@ async fn gather(requests: &mut Vec<Request>, incoming: &mut mpsc::UnboundedRecei
 
 type Answer = Result<(), CommitError>;
 
-fn panicked(panic: &(dyn Any + Send)) -> StoreError {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> StoreError {
     StoreError::Poisoned { reason: format!("it panicked: {}", panic_message(panic)) }
 }
 

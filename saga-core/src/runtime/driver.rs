@@ -223,6 +223,10 @@ impl<App: Send + Sync + 'static> Driver<App> {
         while let Some(mail) = self.line.try_recv() {
             self.seen.push(open(mail));
         }
+        // Nothing is begun either of what is in no journal: a probe, the guard.
+        if self.shared.killed.is_given() {
+            return Err(End::Stopped);
+        }
         // An action that is told of the loss may answer before this is stopped; that counts for nothing. Without this the
         // answer would be written if no other worker has claimed the run yet, as if the run itself had been called off.
         if self.scope().is_lost() {
@@ -346,7 +350,8 @@ impl<App: Send + Sync + 'static> Driver<App> {
     /// Waits until there is something to judge or decide, and takes the ends that are there.
     async fn wait(&mut self) -> Result<(), End> {
         let was_parking = self.shared.parking.is_given();
-        if was_parking && self.in_flight.is_empty() && self.seen.is_empty() {
+        // What was sent during the turn is written down too: whoever cancels a run is told that it is cancelled.
+        if was_parking && self.in_flight.is_empty() && self.seen.is_empty() && !self.line.has_mail() {
             return Err(End::Stopped);
         }
         // While parking, the state may have been left to the journal.

@@ -1,10 +1,12 @@
 //! Starting runs.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use futures::poll;
+use futures::{FutureExt, poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -16,7 +18,7 @@ use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp};
 use crate::journal::Event;
 use crate::machine::{State, decide, evolve};
 use crate::payload::Payload;
-use crate::runtime::committer::CommitError;
+use crate::runtime::committer::{CommitError, panicked};
 use crate::runtime::core::{Core, Taken};
 use crate::runtime::draft::encode;
 use crate::runtime::error::StartError;
@@ -69,10 +71,13 @@ impl<App: Send + Sync + 'static> Core<App> {
         let new = NewStart { definition, run: run.clone(), is_chosen, input, key: options.key, deadline };
         // A shutdown waits for it.
         let _under_way = self.tasks.token();
-        let mut beginning = Box::pin(Arc::clone(self).begin(new));
+        // With a store that answers at once nothing in here waits: who starts many runs would keep the thread from them.
+        tokio::task::consume_budget().await;
+        // The store's code runs in here, and may panic.
+        let mut beginning = Box::pin(AssertUnwindSafe(Arc::clone(self).begin(new)).catch_unwind());
         let started = match poll!(&mut beginning) {
             // A store that answers at once has answered.
-            Poll::Ready(begun) => self.go_on(begun)?,
+            Poll::Ready(begun) => self.go_on(unpanicked(begun))?,
             // Once the append is under way the run may be durable, and somebody has to drive it, even if the caller stops
             // waiting for the answer.
             Poll::Pending => {
@@ -87,13 +92,13 @@ impl<App: Send + Sync + 'static> Core<App> {
 
     async fn begin_and_go_on(
         self: Arc<Self>,
-        beginning: Pin<Box<impl Future<Output = Result<Begun<App>, StartError>>>>,
+        beginning: Pin<Box<impl Future<Output = Result<Result<Begun<App>, StartError>, Panic>>>>,
         reply: oneshot::Sender<Result<Option<Following>, StartError>>,
     ) {
         let begun = tokio::select! {
             biased;
             () = self.shared.killed.given() => Err(StartError::ShuttingDown),
-            begun = beginning => begun,
+            begun = beginning => unpanicked(begun),
         };
         // The caller may have stopped waiting.
         let _ = reply.send(self.go_on(begun));
@@ -226,6 +231,13 @@ impl<App: Send + Sync + 'static> Core<App> {
             _ => Err(taken()),
         }
     }
+}
+
+type Panic = Box<dyn Any + Send>;
+
+/// What came of a start. One that panicked did so in the store's code.
+fn unpanicked<App>(begun: Result<Result<Begun<App>, StartError>, Panic>) -> Result<Begun<App>, StartError> {
+    begun.unwrap_or_else(|panic| Err(StartError::Store(Arc::new(panicked(&*panic)))))
 }
 
 /// Whether two payloads are the same value. Their texts may differ: a `HashMap` has no order.
