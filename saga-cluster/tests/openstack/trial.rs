@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::deaths::{CREATED, SCALED, Site, World};
+use crate::deaths::site::{CREATED, SCALED};
+use crate::deaths::{Site, World};
 use crate::program::Program;
 use crate::world::By;
 
