@@ -5,9 +5,10 @@ use std::fmt;
 use saga_cluster::service::Service;
 use tokio::time::timeout;
 
+use super::World;
 use super::coordinator::Task;
-use super::site::{SCALED, done, has};
-use super::{Asked, CREATED, Moment, Site, World};
+use super::dying::Moment;
+use super::site::{Asked, CREATED, SCALED, Site, done, has};
 
 /// What the next coordinator does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

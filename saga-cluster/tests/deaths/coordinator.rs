@@ -9,8 +9,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::case::Case;
-use super::dying::DyingStore;
-use super::{Asked, Moment, Site, World, runtime};
+use super::dying::{DyingStore, Moment};
+use super::site::{Asked, Site};
+use super::{World, runtime};
 
 /// The variable with the task of a dying coordinator.
 const TASK: &str = "KILL_TASK";

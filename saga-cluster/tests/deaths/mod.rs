@@ -12,7 +12,7 @@
 mod case;
 mod coordinator;
 mod dying;
-mod site;
+pub(crate) mod site;
 
 use std::fmt;
 use std::path::Path;
@@ -27,11 +27,12 @@ use saga_cluster::service::ServiceBuilder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use case::{Case, Then};
+use case::{Case, Then};
+use dying::Moment;
+use site::Asked;
+
 pub(crate) use coordinator::died;
-pub(crate) use dying::Moment;
-#[allow(unused_imports, reason = "not every target has trials of its own beside the series")]
-pub(crate) use site::{Asked, CREATED, SCALED, Site, expect};
+pub(crate) use site::{Site, expect};
 
 /// More appends than any of the operations makes: the cases of an operation end where a coordinator survives.
 const MOST_APPENDS: u64 = 200;

@@ -119,6 +119,20 @@ impl Cloud {
         }
     }
 
+    /// The servers whose names begin like that. Nova shows one for a moment that is `DELETED` already: that one has to go.
+    async fn servers_of(&self, prefix: &str) -> Result<Vec<Seen>, String> {
+        for _ in 0..LOOKS {
+            let mut servers = self.servers("").await?;
+            servers.retain(|server| server.name.starts_with(prefix));
+            servers.sort();
+            if servers.iter().all(|server| server.status != "DELETED") {
+                return Ok(servers);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Err(format!("Nova shows servers of {prefix} that are deleted, and go on being shown"))
+    }
+
     /// Whatever something is reserved for.
     async fn consumers(&self) -> Result<BTreeSet<String>, String> {
         let placement = self.endpoint("placement")?;
@@ -156,9 +170,7 @@ pub(crate) async fn holds_exactly(by: By, cluster: &ClusterName, record: Option<
         .map(|node| (by.server_name(cluster, &node.name.to_string()), "ACTIVE".to_owned()))
         .collect();
     expected.sort();
-    let mut ours = cloud.servers("").await?;
-    ours.retain(|server| server.name.starts_with(&prefix));
-    ours.sort();
+    let ours = cloud.servers_of(&prefix).await?;
     let seen: Vec<_> = ours.iter().map(|server| (server.name.clone(), server.status.clone())).collect();
     expect(seen == expected, || format!("Nova has the servers {seen:?}, the record {expected:?}"))?;
 

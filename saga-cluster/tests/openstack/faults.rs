@@ -70,13 +70,17 @@ fn call(arguments: &[&str]) -> Result<(), String> {
     expect(status.success(), || format!("the fault {arguments:?} failed: {status}"))
 }
 
+async fn is_not_created(site: &Site<By>, program: &Program, why: &str) -> Result<(), String> {
+    let done = program.create()?.done().await?.exit(3)?;
+    done.ends("rolled_back", Some("error"), why)?;
+    is_in_error(site, program, why).await
+}
+
 /// Nothing is made but a record that says why, and it goes.
 pub(crate) async fn quota_ends_in_the_middle_of_a_create(by: By) -> Result<(), String> {
     on_a_site(by, async |site, program| {
         let fault = Fault::quota(&["quota", "2"]).await?;
-        let done = program.create()?.done().await?.exit(3)?;
-        done.ends("rolled_back", Some("error"), "Quota exceeded")?;
-        is_in_error(site, program).await?;
+        is_not_created(site, program, "Quota exceeded").await?;
         fault.mend().await?;
         program.delete()?.succeeds().await?;
         is_gone(site, program).await
@@ -141,9 +145,7 @@ pub(crate) async fn compute_is_known_to_be_down(by: By) -> Result<(), String> {
         sleep(OVER_A_MINUTE).await;
         program.delete()?.succeeds().await?;
         is_gone(site, program).await?;
-        let done = program.create()?.done().await?.exit(3)?;
-        done.ends("rolled_back", Some("error"), "No valid host")?;
-        is_in_error(site, program).await?;
+        is_not_created(site, program, "No valid host").await?;
         fault.mend().await?;
         program.delete()?.succeeds().await?;
         is_gone(site, program).await

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::deaths::{CREATED, SCALED, Site, World};
+use crate::deaths::site::{CREATED, SCALED};
+use crate::deaths::{Site, World, expect};
 use crate::program::Program;
 use crate::world::By;
 
@@ -67,11 +68,13 @@ pub(crate) async fn is_active(site: &Site<By>, program: &Program, groups: &[(&st
     site.with_service(async |service| site.is_active(service, groups, false).await).await
 }
 
-/// The cluster is in error, everybody says so, and in the cloud is what the record says, and nothing else.
-pub(crate) async fn is_in_error(site: &Site<By>, program: &Program) -> Result<(), String> {
+/// The cluster is in error, everybody says so and why, and in the cloud is what the record says, and nothing else.
+pub(crate) async fn is_in_error(site: &Site<By>, program: &Program, why: &str) -> Result<(), String> {
     program.answers(Some("error")).await?;
     site.with_service(async |service| {
         let record = site.record(service).await?.ok_or("the record is gone")?;
+        let told = &record.status_description;
+        expect(told.contains(why), || format!("the record does not say `{why}`, but `{told}`"))?;
         site.holds(Some(&record), false).await
     })
     .await
