@@ -183,7 +183,7 @@ pub fn lines_table(lines: &[Line]) -> String {
             time(line.cpu_micros_per_saga),
         ]
     });
-    table(&headings, 2, rows)
+    table(&headings, 2.., rows)
 }
 
 /// The ratios, for people.
@@ -192,7 +192,7 @@ pub fn ratios_table(ratios: &[Ratio]) -> String {
     let rows = ratios.iter().map(|ratio| {
         vec![ratio.ours.clone(), ratio.peer.clone(), ratio.clients.to_string(), format!("{} x", number(ratio.ratio))]
     });
-    table(&["ours", "over", "clients", "ratio"], 2, rows)
+    table(&["ours", "over", "clients", "ratio"], 2.., rows)
 }
 
 #[cfg(test)]
