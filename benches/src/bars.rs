@@ -1,4 +1,5 @@
-//! The bars that this project sets itself, each a ratio of two figures of one run, with its verdict.
+//! The bars that this project sets itself, as far as they are measured without its peers: each a ratio of two figures of
+//! one run.
 //!
 //! Costs in memory are CPU time, clients included, which other programs disturb less than they do elapsed time. The two sides
 //! of a ratio are measured in turns, several times; the medians count.
@@ -12,9 +13,10 @@ use saga_core::{Coordinator, Ctx, Saga, Shutdown, StepError, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Failure;
+use crate::bar::{Bar, Unit};
 use crate::measure::{Figures, Stop, closed_loop, memory};
 use crate::recovery;
-use crate::report::table;
+use crate::report::{number, time};
 use crate::row::{Spec, beside_the_limit};
 use crate::stores::{Place, StoreKind};
 use crate::workload::{Nothing, Workload, chain, stages};
@@ -27,78 +29,64 @@ const RESTING: Duration = Duration::from_secs(7);
 const WAITING: usize = 20_000;
 const RECOVERED: usize = 100_000;
 
-/// A bar, and what was measured.
-#[derive(Debug, Clone)]
-pub struct Bar {
-    what: &'static str,
-    bar: String,
-    measured: String,
-    is_met: bool,
-}
-
-impl Bar {
-    fn at_most(what: &'static str, limit: f64, unit: &str, measured: f64) -> Self {
-        Self {
-            what,
-            bar: format!("at most {limit}{unit}"),
-            measured: format!("{measured:.2}{unit}"),
-            is_met: measured <= limit,
-        }
-    }
-
-    fn at_least(what: &'static str, limit: f64, measured: f64) -> Self {
-        let percent = |share: f64| format!("{:.0} %", share * 100.0);
-        let bar = format!("at least {}", percent(limit));
-        Self { what, bar, measured: percent(measured), is_met: measured >= limit }
-    }
-}
-
-/// The bars, for people.
-#[must_use]
-pub fn bars_table(bars: &[Bar]) -> String {
-    let rows = bars.iter().map(|bar| {
-        let verdict = if bar.is_met { "met" } else { "not met" };
-        vec![bar.what.to_owned(), bar.bar.clone(), bar.measured.clone(), verdict.to_owned()]
-    });
-    table(&["bar", "wanted", "measured", "verdict"], 1, rows)
-}
-
-/// Measures all of them; files are made in `place`.
+/// Measures all of them; files are made in `place`. Tells on standard error what it is at.
 ///
 /// # Errors
 ///
 /// What a store or a saga fails with, or that a saga did not end as it has to.
 pub async fn measure(place: &Place) -> Result<Vec<Bar>, Failure> {
     let mut bars = Vec::new();
-    let short = per_run(&chain(5), 1, 4_000);
-    let long = per_run(&chain(10_000), 1, 3);
-    let (short, long) = in_turns(short, long).await?;
-    let ratio = (long / 10_000.0) / (short / 5.0);
-    bars.push(Bar::at_most("a step of a chain of 10 000, over one of 5", 1.3, " x", ratio));
+    let mut add = |bar: Bar| {
+        eprintln!("{}: {}", bar.what, bar.show_measured());
+        bars.push(bar);
+    };
+    let cpu = |one: f64, other: f64| format!("{} against {}", time(one), time(other));
 
-    // 16 side by side and one that joins them, a hundred times.
-    let (wide, row) = in_turns(per_run(&stages(16, 100), 1, 10), per_run(&chain(1_700), 1, 10)).await?;
-    bars.push(Bar::at_most("a step of 100 stages of 16, over one of a chain", 1.5, " x", wide / row));
+    let (long, short) = in_turns(per_run(&chain(10_000), 1, 3), per_run(&chain(5), 1, 4_000)).await?;
+    let (long, short) = (long / 10_000.0, short / 5.0);
+    let bar = Bar::at_most("a step of a chain of 10 000, over one of 5", 1.3, Unit::Times);
+    add(bar.measured(long / short, cpu(long, short)));
+
+    // 16 side by side and one that joins them, a hundred times: as many steps as the chain beside them.
+    let steps = 1_700;
+    let (wide, row) = in_turns(per_run(&stages(16, 100), 1, 10), per_run(&chain(steps), 1, 10)).await?;
+    let bar = Bar::at_most("a step of 100 stages of 16, over one of a chain", 1.5, Unit::Times);
+    add(bar.measured(wide / row, cpu(wide / steps as f64, row / steps as f64)));
 
     let (undone, done) =
         in_turns(per_run(&Workload::Undone.saga(), 1, 4_000), per_run(&Workload::Linear5.saga(), 1, 4_000)).await?;
-    bars.push(Bar::at_most("a saga that fails last and is undone, over one that completes", 2.2, " x", undone / done));
+    let bar = Bar::at_most("a saga that fails last and is undone, over one that completes", 2.2, Unit::Times);
+    add(bar.measured(undone / done, cpu(undone, done)));
 
     let (many, some) = in_turns(throughput(4_096), throughput(256)).await?;
-    bars.push(Bar::at_least("throughput in memory of 4 096 runs at a time, of that of 256", 0.9, many / some));
+    let bar = Bar::at_least("throughput in memory of 4 096 runs at a time, of that of 256", 90.0, Unit::Percent);
+    add(bar.measured(100.0 * many / some, sagas_per_second(many, some)));
 
-    bars.extend(memory_of_waiting_runs().await?);
+    for bar in memory_of_waiting_runs().await? {
+        add(bar);
+    }
 
     let (sled, limit) = on_sled(place, 1).await?;
-    let ratio = sled.percentile(50).as_secs_f64() / limit.percentile(50).as_secs_f64();
-    bars.push(Bar::at_most("latency of one run at a time on sled, over six appends to a file", 1.3, " x", ratio));
-    let (sled, limit) = on_sled(place, 256).await?;
-    let share = sled.throughput() / limit.throughput();
-    bars.push(Bar::at_least("throughput on sled of 256 runs at a time, of that of a plain file", 0.6, share));
+    let [sled, limit] = [sled, limit].map(|figures| figures.percentile(50).as_secs_f64() * 1e6);
+    let bar = Bar::at_most("latency of one run at a time on sled, over six appends to a file", 1.3, Unit::Times);
+    add(bar.measured(sled / limit, format!("{} against {}", time(sled), time(limit))));
 
-    let ratio = recovery::measure(place, RECOVERED).await?.ratio();
-    bars.push(Bar::at_most("recovery of 100 000 runs, over reading and parsing", 3.0, " x", ratio));
+    let (sled, limit) = on_sled(place, 256).await?;
+    let (sled, limit) = (sled.throughput(), limit.throughput());
+    let bar = Bar::at_least("throughput on sled of 256 runs at a time, of that of a plain file", 60.0, Unit::Percent);
+    add(bar.measured(100.0 * sled / limit, sagas_per_second(sled, limit)));
+
+    let recovery = recovery::measure(place, RECOVERED).await?;
+    let [whole, floor] = [recovery.whole(), recovery.floor()].map(|took| time(took.as_secs_f64() * 1e6));
+    let bar = Bar::at_most("recovery of 100 000 runs, over reading and parsing", 3.0, Unit::Times);
+    add(bar.measured(recovery.ratio(), format!("{whole} against {floor}")));
     Ok(bars)
+}
+
+/// Of what a ratio of throughputs was made.
+#[must_use]
+pub fn sagas_per_second(one: f64, other: f64) -> String {
+    format!("{} against {} sagas/s", number(one), number(other))
 }
 
 /// The medians of two figures that are measured in turns.
@@ -229,27 +217,16 @@ async fn memory_of_waiting_runs() -> Result<[Bar; 2], Failure> {
     }
     let left = after[1].saturating_sub(after[0]) as f64 / WAITING as f64;
     Ok([
-        Bar::at_most("memory of a waiting run, its journal in memory included", 1.0, " KiB", grown[0] / 1024.0),
-        Bar::at_most("memory of a run that has ended", 0.05, " KiB", left / 1024.0),
+        Bar::at_most("memory of a waiting run, its journal in memory included", 1.0, Unit::Kibibytes)
+            .measured(grown[0] / 1024.0, format!("{} runs", number(WAITING as f64))),
+        Bar::at_most("memory of a run that has ended", 0.05, Unit::Kibibytes)
+            .measured(left / 1024.0, format!("{} runs", number(WAITING as f64))),
     ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_verdict_is_given_by_the_bar() {
-        let bars = [
-            Bar::at_most("one", 1.3, " x", 1.3),
-            Bar::at_most("another", 1.3, " x", 1.31),
-            Bar::at_least("a third", 0.9, 0.9),
-            Bar::at_least("a fourth", 0.9, 0.89),
-        ];
-        assert_eq!(bars.each_ref().map(|bar| bar.is_met), [true, false, true, false]);
-        let table = bars_table(&bars);
-        assert_eq!(table.lines().filter(|line| line.ends_with(" not met")).count(), 2, "{table}");
-    }
 
     #[tokio::test]
     async fn both_sides_are_measured_in_turns() {

@@ -15,9 +15,12 @@
 //! - [`row`]: one measurement, from all of these;
 //! - [`report`]: what is printed;
 //! - [`recovery`]: how long it takes until all runs of a store are at work again;
-//! - [`bars`]: the ratios that the project holds itself to.
+//! - [`bar`], [`bars`]: the ratios that the project holds itself to;
+//! - [`chart`]: throughput against the number of clients, as a picture.
 
+pub mod bar;
 pub mod bars;
+pub mod chart;
 pub mod crew;
 pub mod limit;
 pub mod measure;

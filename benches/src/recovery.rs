@@ -74,7 +74,7 @@ impl Recovery {
             number(self.records as f64),
             self.file_bytes / (1024 * 1024),
             self.ratio(),
-            table(&["part", "took", "for each run"], 1, rows)
+            table(&["part", "took", "for each run"], 1.., rows)
         )
     }
 }

@@ -1,8 +1,11 @@
 //! What is printed: a table for people, or one JSON document.
 
+use std::ops::RangeBounds;
+
 use comfy_table::{Cell, CellAlignment, Table};
 use serde::{Deserialize, Serialize};
 
+use crate::chart::Line;
 use crate::row::Row;
 
 /// All that one run measured.
@@ -66,11 +69,41 @@ impl Report {
                 or_dash(row.share_of_limit(), |share| format!("{:.0} %", share * 100.0)),
             ]
         });
-        let table = table(&headings, 2, rows);
+        let table = table(&headings, 2.., rows);
         match &self.postgresql {
             Some(settings) => format!("{table}\n\nPostgreSQL: {settings}"),
             None => table,
         }
+    }
+
+    /// For pictures: throughput against the number of clients. A line for each saga on each store, driven by as many workers;
+    /// and one for its limit, if that was measured.
+    #[must_use]
+    pub fn chart(&self) -> Vec<Line> {
+        let several_workloads = self.rows.iter().any(|row| row.workload != self.rows[0].workload);
+        let what = |row: &Row| (row.workload, row.store, row.workers);
+        let mut lines: Vec<Line> = Vec::new();
+        for rows in self.rows.chunk_by(|one, other| what(one) == what(other)) {
+            let mut name = rows[0].store.name().to_owned();
+            if several_workloads {
+                name = format!("{} on {name}", rows[0].workload.name());
+            }
+            if rows[0].workers > 0 {
+                name = format!("{name}, workers: {}", rows[0].workers);
+            }
+            let mut rows: Vec<&Row> = rows.iter().collect();
+            rows.sort_by_key(|row| row.clients);
+            let clients = |row: &Row| row.clients as f64;
+            let limit: Vec<_> =
+                rows.iter().filter_map(|row| Some((clients(row), row.limit_sagas_per_second?))).collect();
+            let limit_name = format!("{name}: the limit");
+            let points = rows.iter().map(|row| (clients(row), row.sagas_per_second)).collect();
+            lines.push(Line { name, points, is_limit: false });
+            if !limit.is_empty() {
+                lines.push(Line { name: limit_name, points: limit, is_limit: true });
+            }
+        }
+        lines
     }
 
     /// For programs.
@@ -84,9 +117,13 @@ impl Report {
     }
 }
 
-/// A table without lines, whose columns from `words` on are figures, aligned to the right.
+/// A table without lines. The columns that are figures are aligned to the right.
 #[must_use]
-pub fn table(headings: &[&str], words: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub fn table(
+    headings: &[&str],
+    figures: impl RangeBounds<usize>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(headings.iter().map(Cell::new));
@@ -95,7 +132,7 @@ pub fn table(headings: &[&str], words: usize, rows: impl IntoIterator<Item = Vec
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if index >= words {
+        if figures.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -181,7 +218,8 @@ mod tests {
             disk_bytes_per_saga: Some(2000.0),
             limit_sagas_per_second: Some(400.0),
         };
-        let report = Report::new(vec![row], None);
+        let more = Row { clients: 64, sagas_per_second: 300.0, ..row.clone() };
+        let report = Report::new(vec![row, more], None);
         let table = report.table();
         assert!(
             table.lines().nth(1).is_some_and(|line| line.starts_with("linear-5") && line.ends_with("50 %")),
@@ -190,5 +228,13 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
         assert_eq!(document["rows"][0]["workload"], "linear-5");
         assert_eq!(document["rows"][0]["sagas_per_second"], 200.0);
+        let line = |name: &str, points: &[(f64, f64)], is_limit| Line {
+            name: name.to_owned(),
+            points: points.to_vec(),
+            is_limit,
+        };
+        let [first, second] = [(16.0, 200.0), (64.0, 300.0)];
+        let limit = line("sled: the limit", &[(16.0, 400.0), (64.0, 400.0)], true);
+        assert_eq!(report.chart(), [line("sled", &[first, second], false), limit]);
     }
 }

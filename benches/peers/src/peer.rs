@@ -1,12 +1,13 @@
 //! What a peer has to do.
 
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_benches::Failure;
 use saga_benches::postgres::Postgres;
 
-use crate::{dbos, ours, steno};
+use crate::{cano, dbos, duroxide, graphrun, ours, restate, steno};
 
 /// How many steps the saga has.
 pub const STEPS: u64 = 5;
@@ -14,14 +15,27 @@ pub const STEPS: u64 = 5;
 /// By what those keep their promise that share the run's PostgreSQL server. What it has set is printed below the tables.
 pub const POSTGRES_DURABILITY: &str = "PostgreSQL, committed";
 
-/// What a peer promises to be left of a saga after a power loss. Only peers of one kind are compared.
+/// What a peer promises to be left of a saga. What is kept on a disk is not compared with what is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Every step that was answered.
+    /// Every step that was answered, after a power loss too.
     Durable,
+    /// Every step that was answered, after the end of the process. A power loss may take the last ones.
+    Written,
     /// Nothing.
     InMemory,
+}
+
+impl Kind {
+    /// Whether it keeps what was done on a disk.
+    #[must_use]
+    pub fn is_on_disk(self) -> bool {
+        match self {
+            Self::Durable | Self::Written => true,
+            Self::InMemory => false,
+        }
+    }
 }
 
 /// What there is to work with.
@@ -80,17 +94,24 @@ pub trait Engine: Send + Sync {
     async fn stop(&self) -> Result<(), Failure>;
 }
 
-/// Every peer, ours among them.
+/// Every peer, ours among them, but those that need a program which is not there.
 #[must_use]
-pub fn all(dbos_connections: &[u32]) -> Vec<Box<dyn Peer>> {
+pub fn all(dbos_connections: &[u32], restate: Option<restate::Restate>) -> Vec<Box<dyn Peer>> {
     let mut peers: Vec<Box<dyn Peer>> = vec![
         Box::new(ours::Ours::Postgres),
         Box::new(ours::Ours::Sled),
         Box::new(ours::Ours::Memory),
         Box::new(steno::Steno),
+        Box::new(cano::Cano),
+        Box::new(graphrun::Graphrun),
+        Box::new(duroxide::Duroxide { poll: None }),
+        Box::new(duroxide::Duroxide { poll: Some(Duration::from_millis(1)) }),
     ];
     for &connections in dbos_connections {
         peers.push(Box::new(dbos::Dbos { connections }));
+    }
+    if let Some(restate) = restate {
+        peers.push(Box::new(restate));
     }
     peers
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 use saga_benches::Failure;
-use saga_benches::bars;
+use saga_benches::bar::bars_table;
 use saga_benches::crew::work;
 use saga_benches::limit::is_in_memory;
 use saga_benches::measure::Stop;
@@ -17,6 +17,7 @@ use saga_benches::report::{Report, number};
 use saga_benches::row::{Row, Spec, measure};
 use saga_benches::stores::{Place, StoreKind};
 use saga_benches::workload::Workload;
+use saga_benches::{bars, chart};
 
 const AFTER_HELP: &str = "\
 Each row is measured in a process of its own. Its clients start one saga after
@@ -38,7 +39,10 @@ Examples:
   saga-bench --clients 64 --seconds 20 --json   longer, for a program to read
   saga-bench --workload linear-5 --store postgres --clients 64 --workers 0,1,2
                                                 one worker and two on PostgreSQL
-  saga-bench --bars                             the bars and their verdicts, in two minutes";
+  saga-bench --workload linear-5 --chart throughput.svg
+                                                with a picture
+  saga-bench --bars                             the bars and their verdicts, in two
+                                                minutes; saga-peers has those beside peers";
 
 /// Measures whole sagas on every store, beside the limit that the disk sets.
 #[derive(Debug, Parser)]
@@ -86,13 +90,17 @@ struct Cli {
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 
-    /// Measure the ratios that this project holds itself to, and print each with its verdict
-    #[arg(long, conflicts_with_all = ["workload", "store", "clients", "workers", "seconds", "sagas", "json"])]
+    /// Measure the ratios that this project holds itself to, as far as they need no peers, and print each with its verdict
+    #[arg(long, conflicts_with_all = ["workload", "store", "clients", "workers", "seconds", "sagas", "chart"])]
     bars: bool,
 
     /// Measure the recovery of so many live runs on sled, and print what its parts took
-    #[arg(long, value_name = "RUNS", conflicts_with_all = ["bars", "workload", "store", "clients", "workers", "seconds", "sagas", "json"])]
+    #[arg(long, value_name = "RUNS", conflicts_with_all = ["bars", "workload", "store", "clients", "workers", "seconds", "sagas", "chart", "json"])]
     recovery: Option<usize>,
+
+    /// Draw throughput against the number of clients into this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    chart: Option<PathBuf>,
 
     /// Print one JSON document instead of the table
     #[arg(long)]
@@ -135,7 +143,8 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         Place { directory, database: None, tables: None }
     };
     if cli.bars {
-        return print(&bars::bars_table(&bars::measure(&place()).await?));
+        let bars = bars::measure(&place()).await?;
+        return print(&if cli.json { serde_json::to_string_pretty(&bars)? } else { bars_table(&bars) });
     }
     if let Some(runs) = cli.recovery {
         return print(&recovery::measure(&place(), runs.max(1)).await?.table());
@@ -180,6 +189,9 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         None => None,
     };
     let report = Report::new(rows, settings);
+    if let Some(chart) = &cli.chart {
+        chart::draw(chart, "Throughput of whole sagas", &report.chart())?;
+    }
     print(&if cli.json { report.json() } else { report.table() })
 }
 
