@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use saga_core::WorkerId;
 
-use super::change::{Change, NewGroup};
+use super::change::{Change, NewGroup, Set};
 use super::place::{StorePlace, StoreUrl};
 use crate::model::ClusterName;
 use crate::node::NodeArgs;
@@ -258,7 +258,7 @@ pub(super) enum Command {
     /// ones are killed, those that were emptied go all the same, and the cluster serves on.
     #[command(
         after_help = "Examples:\n  saga-cluster scale store east=5\n  saga-cluster scale store east=+2 west=-1\n  \
-                            saga-cluster scale store --new-group north=3"
+                            saga-cluster scale store --new-group north=3 --set north.flavor=large"
     )]
     Scale {
         /// Which cluster
@@ -269,6 +269,10 @@ pub(super) enum Command {
         /// Add a group of so many machines
         #[arg(long = "new-group", value_name = "GROUP=COUNT")]
         new_groups: Vec<NewGroup>,
+        /// A setting of a group that is added, as a spec has it under `settings`. The value is one of TOML, or plain text:
+        /// north.flavor=large, north.port=80, 'north.networks=["a", "b"]'
+        #[arg(long = "set", value_name = "GROUP.NAME=VALUE", requires = "new_groups")]
+        settings: Vec<Set>,
     },
 
     /// Delete a cluster, in whatever state it is, with all that it holds

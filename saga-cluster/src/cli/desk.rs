@@ -12,7 +12,7 @@ use super::excuse::excuse;
 use super::reply::{About, Reply};
 use super::request::Request;
 use super::trouble::{Exit, Trouble};
-use crate::model::{Cluster, ClusterName, NodeGroup, ScaleRequest, Settings, Timestamp};
+use crate::model::{Cluster, ClusterName, NodeGroup, ScaleRequest, Timestamp};
 use crate::service::{Actor, DeleteOptions, Operation, OperationEnd, Service, ServiceError, Verdict};
 
 /// Answers requests, whoever they come from.
@@ -129,7 +129,7 @@ impl Desk {
         }
         let new_groups = new_groups
             .into_iter()
-            .map(|new| NodeGroup { name: new.name, count: new.count, settings: Settings::new() })
+            .map(|new| NodeGroup { name: new.name, count: new.count, settings: new.settings })
             .collect();
         Ok(ScaleRequest { counts, new_groups })
     }

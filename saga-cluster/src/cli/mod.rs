@@ -36,6 +36,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use self::args::{Cli, Command, EngineCommand, Options, StoreCommand};
+use self::change::Set;
 use self::reply::Reply;
 use self::request::Request;
 use self::trouble::{Exit, Trouble};
@@ -99,7 +100,10 @@ async fn run_node(args: NodeArgs) -> Exit {
 fn read(command: Command) -> Result<Request, Trouble> {
     Ok(match command {
         Command::Create { spec } => Request::Create { spec: Box::new(spec_file::read(&spec)?) },
-        Command::Scale { name, changes, new_groups } => Request::Scale { name, changes, new_groups },
+        Command::Scale { name, changes, mut new_groups, settings } => {
+            Set::apply(settings, &mut new_groups).map_err(Trouble::usage)?;
+            Request::Scale { name, changes, new_groups }
+        }
         Command::Delete { name, force } => Request::Delete { name, force },
         Command::Show { name } => Request::Show { name },
         Command::History { name } => Request::History { name },

@@ -20,6 +20,7 @@ pub use node::{InvalidToken, MAX_TOKEN_LENGTH, NewNode, NoAddress, Node, NodeNam
 pub(crate) use proof::ProofRecord;
 pub use proof::{Decommissioned, Doomed, Leaving};
 pub use scale::{ScaleError, ScalePlan, ScaleProblem, ScaleRequest, plan_scale};
+pub(crate) use spec::settings_of;
 pub use spec::{ClusterSpec, MAX_GROUPS, MAX_NODES, NodeGroup, Settings, SpecError, SpecProblem};
 pub use status::{IllegalTransition, Status};
 pub use timestamp::Timestamp;

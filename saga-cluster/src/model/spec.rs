@@ -275,7 +275,7 @@ impl Reader {
     fn settings(&mut self, table: &Table, path: &str) -> Option<Settings> {
         match table.get("settings") {
             None => Some(Settings::new()),
-            Some(Value::Table(settings)) => Some(settings.iter().map(|(k, v)| (k.clone(), to_json(v))).collect()),
+            Some(Value::Table(settings)) => Some(settings_of(settings)),
             Some(other) => self.wrong_type(&format!("{path}settings"), "a table", other),
         }
     }
@@ -322,6 +322,11 @@ impl Reader {
         self.problems.push(SpecProblem::Type { field: field.to_owned(), expected, found });
         None
     }
+}
+
+/// The settings that a table of TOML says.
+pub(crate) fn settings_of(table: &Table) -> Settings {
+    table.iter().map(|(key, value)| (key.clone(), to_json(value))).collect()
 }
 
 /// Settings are journaled as JSON, which has no dates: they become their text.

@@ -49,6 +49,12 @@ fn a_scale_that_cannot_be_is_refused_before_anything_is_touched() {
         (&["east=0", "west=0"], 2, "no node would be left"),
         (&["east"], 2, "GROUP=COUNT"),
         (&[], 2, "required"),
+        // A setting of a new group arrives where it is judged.
+        (&["--new-group", "north=1", "--set", "north.size=2"], 2, "`groups[2].settings.size` is unknown"),
+        (&["--new-group", "north=1", "--set", "east.size=2"], 2, "no group `east` is added"),
+        (&["--new-group", "north=1", "--set", "north.a=1", "--set", "north.a=2"], 2, "`north.a` is set twice"),
+        (&["--new-group", "north=1", "--set", "size=2"], 2, "GROUP.NAME=VALUE"),
+        (&["east=1", "--set", "east.size=2"], 2, "--new-group"),
     ] {
         let refused = place.run(&[&["scale", "store"], args].concat()).expect(code).stderr;
         assert!(refused.contains(expected), "{expected}: {refused}");

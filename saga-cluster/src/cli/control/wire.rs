@@ -11,7 +11,7 @@ use crate::cli::request::Request;
 use crate::cli::trouble::Exit;
 
 /// The version of this protocol. Both ends are mostly the same program; when it was replaced meanwhile, they say so.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// The longest line. The largest is the record of a cluster of a thousand nodes, of some hundred kilobytes.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;

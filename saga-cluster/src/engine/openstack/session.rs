@@ -148,7 +148,7 @@ impl Session {
         let body = Some(token::request(&config.login));
         let request = Request { what: "login".into(), method: Method::POST, url: &url, body, ..Request::default() };
         let answer = self.send(request).await.map_err(|error| match error {
-            CallError::Refused { status: 401 | 403, message, .. } => {
+            CallError::Refused { status: 401 | 403 | 404, message, .. } => {
                 CallError::Login { origin: config.origin.clone(), message }
             }
             other => other,

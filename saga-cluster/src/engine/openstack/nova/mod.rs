@@ -1,7 +1,8 @@
 //! The direct engine: each machine is a server of Nova.
 //!
 //! Nova makes two servers of two equal requests, so a server is looked for by the tag of its token before it is made, and
-//! again when an answer was lost. Where two were made all the same, one is kept and the others are deleted.
+//! again when an answer was lost. Where two were made all the same, the one made first is kept, and the others are deleted
+//! once it is active. Whoever else looks chooses the same, so that no two creators delete each other's.
 //!
 //! | what Nova says | what it means |
 //! |---|---|
@@ -13,6 +14,7 @@
 //! | 409, 429, 5xx, no answer | failed |
 
 mod check;
+mod names;
 mod resolve;
 mod servers;
 mod settings;
@@ -23,20 +25,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
+use self::names::Names;
 use self::servers::{Server, State};
-use self::settings::Described;
+use self::settings::{Described, Networks};
 use self::tags::Identity;
 use super::Session;
 use super::call::{Answer, Call, Service};
 use super::failure::CallError;
 use crate::engine::{Engine, EngineCheck, EngineError, Machine, NodeOrder};
-use crate::model::{ClusterName, ClusterSpec, Doomed, Node, NodeToken};
+use crate::model::{ClusterName, ClusterSpec, Doomed, Node, NodeName, NodeToken};
 
-/// How often a server is looked at that is being made or deleted.
+/// How often a server is looked at, unless told otherwise.
 const POLL: Duration = Duration::from_millis(500);
 /// How long a creation whose answer was lost may take to show.
 const SHOWS_WITHIN: Duration = Duration::from_secs(10);
@@ -47,6 +51,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct NovaEngine {
     nova: Nova,
+    look_every: Duration,
     ready_within: Duration,
     gone_within: Duration,
 }
@@ -56,6 +61,7 @@ pub struct NovaEngine {
 struct Nova {
     session: Session,
     version: Arc<OnceCell<String>>,
+    names: Names,
 }
 
 impl Nova {
@@ -91,10 +97,18 @@ impl NovaEngine {
     /// An engine that makes its servers through that session. Nothing is sent yet.
     pub fn new(session: Session) -> Self {
         Self {
-            nova: Nova { session, version: Arc::default() },
+            nova: Nova { session, version: Arc::default(), names: Names::default() },
+            look_every: POLL,
             ready_within: Duration::from_secs(4 * 60),
             gone_within: Duration::from_secs(45),
         }
+    }
+
+    /// How often a server is looked at that is being made or deleted. Twice a second, unless told otherwise.
+    #[must_use]
+    pub fn look_every(mut self, pause: Duration) -> Self {
+        self.look_every = pause;
+        self
     }
 
     /// How long a new server may take to be active. 4 minutes, unless told otherwise.
@@ -118,8 +132,19 @@ impl NovaEngine {
     /// Asks Nova for a server, and makes sure that it has heard.
     async fn ask_for(&self, identity: &Identity, wanted: &Described) -> Result<(), EngineError> {
         let name = &identity.node;
+        let ask =
+            async |request: &Value| self.nova.call(Call::post(Service::Compute, "/servers", request.clone())).await;
         let request = self.nova.server_request(identity, wanted).await?;
-        let lost = match self.nova.call(Call::post(Service::Compute, "/servers", request)).await {
+        let mut answer = ask(&request).await;
+        if answer.as_ref().is_err_and(|error| matches!(error.status(), Some(400 | 404))) {
+            // A name may mean something else since it was looked up.
+            self.nova.names.forget();
+            let anew = self.nova.server_request(identity, wanted).await?;
+            if anew != request {
+                answer = ask(&anew).await;
+            }
+        }
+        let lost = match answer {
             Ok(_) => {
                 info!(node = %name, cluster = %identity.cluster, "asked Nova for a server");
                 return Ok(());
@@ -136,9 +161,29 @@ impl NovaEngine {
             if self.nova.with_token(&identity.token).await.is_ok_and(|servers| !servers.is_empty()) {
                 return Ok(());
             }
-            sleep(POLL).await;
+            sleep(self.look_every).await;
         }
         Err(lost.into_failed(&format!("it is not known whether {name} was made")))
+    }
+
+    /// Deletes servers that are in the way of that node's; whether all of the deletions were heard. Where an answer was
+    /// lost, looking again tells.
+    async fn clear_away(&self, name: &NodeName, servers: &[&Server]) -> Result<bool, EngineError> {
+        let mut heard = true;
+        for server in servers {
+            info!(node = %name, server = server.id, state = %server.state, "deleting a server that is in the way");
+            match self.nova.delete(server).await {
+                Ok(()) => {}
+                Err(error) if error.had_no_effect() => {
+                    return Err(error.into_failed(&format!("a server in the way of {name} remains")));
+                }
+                Err(error) => {
+                    debug!(node = %name, %error, "looking whether a deletion was heard");
+                    heard = false;
+                }
+            }
+        }
+        Ok(heard)
     }
 
     fn machine(server: Server) -> Machine {
@@ -148,7 +193,8 @@ impl NovaEngine {
 }
 
 /// The one server that counts of those with one token: any that did not fail before any that did, then the first made.
-/// Whoever else looks chooses the same.
+/// Whoever else looks chooses the same: that one is active and another one is not does not count, for it may change between
+/// two looks.
 fn chosen(servers: &[Server]) -> Option<&Server> {
     let going = |server: &&Server| server.state != State::Deleting;
     servers.iter().filter(going).min_by_key(|one| (matches!(one.state, State::Error(_)), &one.created, &one.id))
@@ -186,30 +232,28 @@ impl Engine for NovaEngine {
                 let Identity { cluster, node, token } = &other.identity;
                 return Err(EngineError::rejected(format!("the token {token} belongs to {node} of {cluster}")));
             }
-            let keep = chosen(&servers);
-            for extra in servers.iter().filter(|one| keep.is_none_or(|keep| keep.id != one.id)) {
-                if extra.state != State::Deleting {
-                    info!(node = %name, server = extra.id, "deleting a second server of one node");
-                    self.nova
-                        .delete(extra)
-                        .await
-                        .map_err(|error| error.into_failed(&format!("{name} has two servers, one to be deleted")))?;
-                }
-            }
-            match keep {
+            let broken: Vec<_> = servers.iter().filter(|one| matches!(one.state, State::Error(_))).collect();
+            match chosen(&servers) {
                 Some(server) => match &server.state {
+                    // While its details cannot be had, neither can its address, and nobody knows which was made first.
+                    State::Active if server.created.is_none() && wanted.networks != Networks::Nothing => {}
                     State::Active => {
-                        return Ok(Node { name: name.clone(), token: order.token.clone(), address: server.address });
+                        let others = |one: &&Server| one.id != server.id && one.state != State::Deleting;
+                        let others: Vec<_> = servers.iter().filter(others).collect();
+                        if server.created.is_none() || self.clear_away(name, &others).await? {
+                            return Ok(Node {
+                                name: name.clone(),
+                                token: order.token.clone(),
+                                address: server.address,
+                            });
+                        }
                     }
                     State::Error(fault) if asked => {
                         return Err(EngineError::failed(format!("the server of {name} came to ERROR: {fault}")));
                     }
                     // Of an earlier attempt.
                     State::Error(_) => {
-                        self.nova
-                            .delete(server)
-                            .await
-                            .map_err(|error| error.into_failed(&format!("the broken server of {name} remains")))?;
+                        self.clear_away(name, &broken).await?;
                     }
                     State::Building | State::Deleting => {}
                     State::Other(status) => {
@@ -230,7 +274,7 @@ impl Engine for NovaEngine {
                 let state = state.unwrap_or_else(|| "not to be seen".into());
                 return Err(EngineError::failed(format!("the server of {name} is {state} after {limit:?}")));
             }
-            sleep(POLL).await;
+            sleep(self.look_every).await;
         }
     }
 
@@ -268,7 +312,7 @@ impl Engine for NovaEngine {
                     None => error,
                 });
             }
-            sleep(POLL).await;
+            sleep(self.look_every).await;
         }
     }
 
@@ -284,5 +328,4 @@ impl Engine for NovaEngine {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -25,7 +25,7 @@ pub(super) struct Named {
 }
 
 /// Something that a setting names.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Flavor,
     Image,
@@ -100,15 +100,15 @@ impl Nova {
             Networks::These(names) => {
                 let mut networks = Vec::new();
                 for name in names {
-                    networks.push(json!({ "uuid": self.resolve(Kind::Network, name).await?.id }));
+                    networks.push(json!({ "uuid": self.id_of(Kind::Network, name).await? }));
                 }
                 Value::Array(networks)
             }
         };
         let mut server = json!({
             "name": format!("{}-{}", identity.cluster, identity.node),
-            "flavorRef": self.resolve(Kind::Flavor, &wanted.flavor).await?.id,
-            "imageRef": self.resolve(Kind::Image, &wanted.image).await?.id,
+            "flavorRef": self.id_of(Kind::Flavor, &wanted.flavor).await?,
+            "imageRef": self.id_of(Kind::Image, &wanted.image).await?,
             "networks": networks,
             "tags": identity.tags(),
         });
@@ -125,7 +125,7 @@ impl Nova {
         set("security_groups", (!groups.is_empty()).then_some(Value::Array(groups)));
         let mut request = json!({ "server": server });
         if let Some(group) = &wanted.server_group {
-            request["os:scheduler_hints"] = json!({ "group": self.resolve(Kind::ServerGroup, group).await?.id });
+            request["os:scheduler_hints"] = json!({ "group": self.id_of(Kind::ServerGroup, group).await? });
         }
         Ok(request)
     }

@@ -18,8 +18,8 @@ use crate::engine::openstack::failure::CallError;
 pub(super) struct Server {
     pub(super) id: String,
     pub(super) identity: Identity,
-    /// When it was made, as Nova writes it: later is greater. Empty if that could not be asked.
-    pub(super) created: String,
+    /// When it was made, as Nova writes it: later is greater. None if its details cannot be had.
+    pub(super) created: Option<String>,
     pub(super) state: State,
     /// Where its node answers, as far as that is known.
     pub(super) address: Option<SocketAddr>,
@@ -116,7 +116,7 @@ impl Nova {
                 continue;
             }
             let identity = identity(&id, &tags)?;
-            servers.push(Server { id, identity, created, state, address });
+            servers.push(Server { id, identity, created: Some(created), state, address });
         }
         Ok(servers)
     }
@@ -144,7 +144,7 @@ impl Nova {
             };
             let identity = identity(&id, &tags)?;
             let state = states.get(&id).cloned().unwrap_or_else(|| State::Other("of unknown state".into()));
-            Ok(Some(Server { id, identity, created: String::new(), state, address: None }))
+            Ok(Some(Server { id, identity, created: None, state, address: None }))
         }));
         Ok(described.await?.into_iter().flatten().collect())
     }
