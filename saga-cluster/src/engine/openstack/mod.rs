@@ -6,6 +6,7 @@
 mod call;
 mod config;
 mod failure;
+mod heat;
 mod nova;
 mod secret;
 mod session;
