@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use saga_core::store::{MemoryStore, Query, SledStore, Store};
-use saga_core::{Coordinator, Ctx, Saga, Seq, Shutdown, StepError, Timestamp};
+use saga_core::store::{MemoryStore, Store};
+use saga_core::{Coordinator, Ctx, Saga, Shutdown, StepError, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Failure;
 use crate::measure::{Figures, Stop, closed_loop, memory};
+use crate::recovery;
 use crate::report::table;
 use crate::row::{Spec, beside_the_limit};
 use crate::stores::{Place, StoreKind};
@@ -93,7 +94,8 @@ pub async fn measure(place: &Place) -> Result<Vec<Bar>, Failure> {
     let share = sled.throughput() / limit.throughput();
     bars.push(Bar::at_least("throughput on sled of 256 runs at a time, of that of a plain file", 0.6, share));
 
-    bars.push(Bar::at_most("recovery of 100 000 runs, over reading and parsing", 3.0, " x", recovery(place).await?));
+    let ratio = recovery::measure(place, RECOVERED).await?.ratio();
+    bars.push(Bar::at_most("recovery of 100 000 runs, over reading and parsing", 3.0, " x", ratio));
     Ok(bars)
 }
 
@@ -164,14 +166,14 @@ async fn on_sled(place: &Place, clients: usize) -> Result<(Figures, Figures), Fa
 
 /// Where the actions of waiting runs wait.
 #[derive(Clone)]
-struct Gate {
+pub(crate) struct Gate {
     arrived: Arc<AtomicUsize>,
-    all: Arc<Notify>,
+    pub(crate) all: Arc<Notify>,
     open: Arc<Semaphore>,
 }
 
 impl Gate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { arrived: Arc::default(), all: Arc::default(), open: Arc::new(Semaphore::new(0)) }
     }
 
@@ -184,7 +186,7 @@ impl Gate {
     }
 }
 
-fn waiting(expected: usize) -> Result<Saga<Gate, u64, u64>, Failure> {
+pub(crate) fn waiting(expected: usize) -> Result<Saga<Gate, u64, u64>, Failure> {
     let mut saga = Saga::<Gate, u64>::builder("waiting", 1);
     let input = saga.input();
     let wait = saga.step("wait", input, move |ctx: Ctx<Gate>, n: u64| async move {
@@ -227,57 +229,6 @@ async fn memory_of_waiting_runs() -> Result<[Bar; 2], Failure> {
         Bar::at_most("memory of a waiting run, its journal in memory included", 1.0, " KiB", grown[0] / 1024.0),
         Bar::at_most("memory of a run that has ended", 0.05, " KiB", left / 1024.0),
     ])
-}
-
-/// How long it takes to open a store and have all its live runs at work, over reading its file and parsing its journals.
-async fn recovery(place: &Place) -> Result<f64, Failure> {
-    let directory = tempfile::Builder::new().prefix("saga-bars-").tempdir_in(&place.directory)?;
-    let path = directory.path().join("sled");
-    let saga = waiting(RECOVERED)?;
-    let mut journals = Vec::new();
-    {
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&path)?);
-        let gate = Arc::new(Gate::new());
-        let builder = Coordinator::builder_shared(Arc::clone(&store), Arc::clone(&gate)).register(&saga);
-        let coordinator = builder.max_in_flight(2 * RECOVERED).start().await?;
-        let starts = closed_loop(256, Stop::Sagas(RECOVERED as u64), {
-            let (coordinator, saga) = (coordinator.clone(), saga.clone());
-            move |number| {
-                let (coordinator, saga) = (coordinator.clone(), saga.clone());
-                async move {
-                    coordinator.start(&saga, number).await?;
-                    Ok(())
-                }
-            }
-        });
-        starts.await?;
-        gate.all.notified().await;
-        let mut query = Query { limit: 1_000, ..Query::default() };
-        loop {
-            let page = store.list(&query).await?;
-            for summary in &page.runs {
-                journals.extend(store.read(&summary.run, Seq::ZERO, usize::MAX).await?);
-            }
-            let Some(next) = page.next else { break };
-            query.after = Some(next);
-        }
-        coordinator.shutdown(Shutdown::Park { grace: Duration::ZERO }).await?;
-    }
-    let began = Instant::now();
-    std::hint::black_box(std::fs::read(path.join("db"))?);
-    for record in &journals {
-        std::hint::black_box(record.decode()?);
-    }
-    let floor = began.elapsed();
-    drop(journals);
-    let gate = Gate::new();
-    let began = Instant::now();
-    let builder = Coordinator::builder(SledStore::open(&path)?, gate.clone()).register(&saga);
-    let coordinator = builder.max_in_flight(2 * RECOVERED).start().await?;
-    gate.all.notified().await;
-    let took = began.elapsed();
-    coordinator.shutdown(Shutdown::Park { grace: Duration::ZERO }).await?;
-    Ok(took.as_secs_f64() / floor.as_secs_f64())
 }
 
 #[cfg(test)]

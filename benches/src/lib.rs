@@ -14,6 +14,7 @@
 //! - [`crew`]: who drives the sagas, this process or workers beside it;
 //! - [`row`]: one measurement, from all of these;
 //! - [`report`]: what is printed;
+//! - [`recovery`]: how long it takes until all runs of a store are at work again;
 //! - [`bars`]: the ratios that the project holds itself to.
 
 pub mod bars;
@@ -21,6 +22,7 @@ pub mod crew;
 pub mod limit;
 pub mod measure;
 pub mod postgres;
+pub mod recovery;
 pub mod report;
 pub mod row;
 pub mod stores;

@@ -6,7 +6,7 @@
 //!   each;
 //! - [`plugin`]: makes machines a cluster. The [blocks plugin](plugin::BlocksPlugin) is a miniature block store, whose
 //!   data is really lost if one of its nodes is killed before it was decommissioned; the Redis plugin (feature `redis`)
-//!   makes Redis Clusters;
+//!   makes Redis Clusters, and the [commands plugin](plugin::CommandsPlugin) runs programs of the user's;
 //! - [`service`]: the clusters of one repository, and the operations on them;
 //! - [`cli`]: the `saga-cluster` command;
 //! - [`node`]: what runs on a machine of the process engine;

@@ -12,6 +12,7 @@ use saga_benches::crew::work;
 use saga_benches::limit::is_in_memory;
 use saga_benches::measure::Stop;
 use saga_benches::postgres::Postgres;
+use saga_benches::recovery;
 use saga_benches::report::{Report, number};
 use saga_benches::row::{Row, Spec, measure};
 use saga_benches::stores::{Place, StoreKind};
@@ -89,6 +90,10 @@ struct Cli {
     #[arg(long, conflicts_with_all = ["workload", "store", "clients", "workers", "seconds", "sagas", "json"])]
     bars: bool,
 
+    /// Measure the recovery of so many live runs on sled, and print what its parts took
+    #[arg(long, value_name = "RUNS", conflicts_with_all = ["bars", "workload", "store", "clients", "workers", "seconds", "sagas", "json"])]
+    recovery: Option<usize>,
+
     /// Print one JSON document instead of the table
     #[arg(long)]
     json: bool,
@@ -125,10 +130,15 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
         eprintln!("saga-bench: this build is not optimized, its figures mean nothing; use --release");
     }
-    if cli.bars {
+    let place = || {
         let directory = cli.directory.clone().unwrap_or_else(std::env::temp_dir);
-        let bars = bars::measure(&Place { directory, database: None, tables: None }).await?;
-        return print(&bars::bars_table(&bars));
+        Place { directory, database: None, tables: None }
+    };
+    if cli.bars {
+        return print(&bars::bars_table(&bars::measure(&place()).await?));
+    }
+    if let Some(runs) = cli.recovery {
+        return print(&recovery::measure(&place(), runs.max(1)).await?.table());
     }
     let mut specs = specs(cli)?;
     if let Some(spec) = specs.iter().find(|spec| spec.store.is_durable() && is_in_memory(&spec.place.directory)) {

@@ -113,7 +113,11 @@ fn record(args: &PowerArgs, folder: &Path) -> Result<Vec<Event>, Fail> {
             let said = String::from_utf8_lossy(&ran.stderr);
             return Err(format!("a process that was to be recorded ended with {}: {said}", ran.status).into());
         }
-        events.extend(reader.read(&std::fs::read_to_string(&output)?));
+        let mut added = reader.read(&std::fs::read_to_string(&output)?);
+        if killed {
+            trace::settle(&mut added, &store_of(&folder))?;
+        }
+        events.append(&mut added);
     }
     is_complete(&events, &store_of(&folder))?;
     Ok(events)

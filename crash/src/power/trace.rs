@@ -1,6 +1,6 @@
 //! Reading a trace: what a process did to the files of a store, and what it was told in between.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::scribe::Told;
@@ -195,6 +195,33 @@ impl Reader {
     }
 }
 
+/// Settles what became of the calls that a killed process never came back from, by the files that it left: of a write, its
+/// beginning or nothing may have been done. What was not done then, no loss of power can bring about either.
+pub(super) fn settle(events: &mut Vec<Event>, store: &Path) -> std::io::Result<()> {
+    let done = |event: &Event| if let Event::Done { id, .. } = event { Some(*id) } else { None };
+    let done: HashSet<u64> = events.iter().filter_map(done).collect();
+    let mut settled = Vec::with_capacity(events.len());
+    for mut event in events.drain(..) {
+        let was_done = match &mut event {
+            Event::Writing { id, path, at: At::Offset(at), bytes } if !done.contains(id) => {
+                let file = std::fs::read(store.join(path))?;
+                let there = file.get(usize::try_from(*at).unwrap_or(usize::MAX)..).unwrap_or_default();
+                bytes.truncate(bytes.iter().zip(there).take_while(|(one, other)| one == other).count());
+                !bytes.is_empty()
+            }
+            Event::Truncating { id, path, length } if !done.contains(id) => {
+                std::fs::metadata(store.join(path))?.len() == *length
+            }
+            _ => true,
+        };
+        if was_done {
+            settled.push(event);
+        }
+    }
+    *events = settled;
+    Ok(())
+}
+
 /// The path behind a descriptor, which is the first argument.
 fn descriptor(args: &str) -> Option<PathBuf> {
     let first = args.split_once([',', ')']).map_or(args, |(first, _)| first);
@@ -254,5 +281,20 @@ mod tests {
         };
         assert_eq!((bytes.as_slice(), a, b), (&b"a"[..], a_done, b_done));
         assert!(a_at < began && began < b_at, "{a_at} {began} {b_at}");
+    }
+
+    /// The kernel may not even have begun with what was on its way when the process was killed.
+    #[test]
+    fn what_a_killed_process_did_not_get_done_was_not_done() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("db"), b"..whole.ha....").unwrap();
+        let writing =
+            |id, at, text: &str| Event::Writing { id, path: "db".into(), at: At::Offset(at), bytes: text.into() };
+        let (whole, half, nothing) = (writing(1, 2, "whole"), writing(2, 8, "half"), writing(3, 12, "nothing"));
+        let came_back = Event::Done { id: 1, at: 9 };
+        let longer = Event::Truncating { id: 4, path: "db".into(), length: 99 };
+        let mut events = vec![whole.clone(), half, nothing, came_back.clone(), longer];
+        settle(&mut events, folder.path()).unwrap();
+        assert_eq!(events, [whole, writing(2, 8, "ha"), came_back]);
     }
 }

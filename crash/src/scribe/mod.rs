@@ -138,8 +138,14 @@ pub(crate) async fn work(args: &ScribeArgs) -> Result<(), Fail> {
     if scribe.failures.load(Ordering::Relaxed) > 0 {
         return Err("the store failed for good".into());
     }
-    scribe.store.close().await?;
-    scribe.told.add(&Told::Closed)?;
+    match scribe.store.close().await {
+        Ok(()) => scribe.told.add(&Told::Closed)?,
+        // It syncs once more, so this too may be what fails.
+        Err(error) => {
+            scribe.told.add(&failed(&error))?;
+            return Err(error.into());
+        }
+    }
     Ok(())
 }
 

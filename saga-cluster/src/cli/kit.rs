@@ -10,7 +10,7 @@ use super::trouble::{Trouble, chain};
 #[cfg(feature = "openstack")]
 use crate::engine::openstack::{CloudConfig, NovaEngine, Session};
 use crate::engine::{Engine, ProcessEngine};
-use crate::plugin::{BlocksPlugin, Plugin};
+use crate::plugin::{BlocksPlugin, CommandsPlugin, Plugin};
 #[cfg(feature = "redis")]
 use crate::plugin::{RedisPlugin, RedisProgram};
 use crate::service::ServiceBuilder;
@@ -27,7 +27,8 @@ impl Kit {
         let kit = Self { engines: BTreeMap::new(), plugins: BTreeMap::new() };
         let kit = kit
             .engine(ProcessEngine::KIND, process_engine(data, options.node_program.clone())?)
-            .plugin(BlocksPlugin::KIND, BlocksPlugin::new());
+            .plugin(BlocksPlugin::KIND, BlocksPlugin::new())
+            .plugin(CommandsPlugin::KIND, CommandsPlugin::new(data.commands()).hide_variable(STORE_VARIABLE));
         #[cfg(feature = "redis")]
         let kit = kit.plugin(RedisPlugin::KIND, RedisPlugin::new());
         #[cfg(feature = "openstack")]

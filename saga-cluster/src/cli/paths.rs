@@ -85,6 +85,11 @@ impl DataDir {
             .next("remove the file `moved` in it to use it all the same"))
     }
 
+    /// The programs that specs can name.
+    pub(super) fn commands(&self) -> PathBuf {
+        self.0.join("commands")
+    }
+
     /// The machines of the process engine.
     pub(super) fn machines(&self) -> PathBuf {
         self.0.join("machines")

@@ -5,6 +5,8 @@
 //! crash, and carries the name of its cluster as a tag, so that a machine which no record knows is found too.
 
 mod check;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod error;
 #[cfg(feature = "openstack")]
 pub mod openstack;

@@ -3,6 +3,7 @@
 //! Every call may be made again after a crash in the middle of it, and must then go on from what it finds.
 
 pub mod blocks;
+pub mod commands;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use crate::model::{Cluster, ClusterSpec, Decommissioned, Leaving, Node, ScalePlan};
 
 pub use blocks::{BlocksClient, BlocksError, BlocksPlugin};
+pub use commands::CommandsPlugin;
 pub use context::{OpContext, Quiet};
 pub use error::PluginError;
 pub use view::{ClusterView, Health, Light, NodeHealth};

@@ -2,7 +2,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::engine::process::tests::order;
-use crate::engine::{Engine, Machine};
+use crate::engine::{Engine, Machine, conformance};
 use crate::failure::FailureKind;
 use crate::model::Cluster;
 use crate::model::{ClusterSpec, Doomed, Leaving};
@@ -146,4 +146,23 @@ async fn a_record_can_fail_to_be_written() {
         assert!(matches!(failed, RepositoryError::Store { .. }), "{failed}");
         assert_eq!(repository.get(cluster.name()).await.unwrap().unwrap().version, version);
     }
+}
+
+struct FakeBench(FakeEngine);
+
+impl conformance::Bench for FakeBench {
+    type Engine = FakeEngine;
+
+    fn engine(&self) -> FakeEngine {
+        self.0.clone()
+    }
+
+    fn spec(&self) -> ClusterSpec {
+        ClusterSpec::from_toml("name='demo'\nplugin='fake'\nengine='fake'\n[[groups]]\nname='w'\ncount=2").unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fake_engine_keeps_the_contract_of_engines() {
+    conformance::all(async || FakeBench(FakeEngine::new())).await;
 }

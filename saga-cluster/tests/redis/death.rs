@@ -160,6 +160,10 @@ impl<T> Deadly<T> {
 
 #[async_trait]
 impl<P: Plugin> Plugin for Deadly<P> {
+    fn settings(&self) -> &[&str] {
+        self.inner.settings()
+    }
+
     fn validate(&self, spec: &ClusterSpec) -> Result<(), PluginError> {
         self.inner.validate(spec)
     }
@@ -198,6 +202,10 @@ impl<P: Plugin> Plugin for Deadly<P> {
 
 #[async_trait]
 impl<E: Engine> Engine for Deadly<E> {
+    fn settings(&self) -> &[&str] {
+        self.inner.settings()
+    }
+
     async fn create(&self, order: &NodeOrder) -> Result<Node, EngineError> {
         self.call("create", self.inner.create(order)).await
     }

@@ -18,6 +18,7 @@ pub struct Violation {
 /// [`Violation`], for the first invariant that does not hold.
 pub fn check_invariants(plan: &Plan, state: &State) -> Result<(), Violation> {
     counters_are_right(plan, state)?;
+    phases_agree_with_effects(state)?;
     dependencies_came_first(plan, state)?;
     nothing_is_undone_before_its_dependents(plan, state)?;
     what_stands_is_not_undone(plan, state)?;
@@ -47,6 +48,20 @@ fn counters_are_right(plan: &Plan, state: &State) -> Result<(), Violation> {
     ensure(scheduled == state.timers.len(), || format!("{scheduled} scheduled, {} timers", state.timers.len()))?;
     let remaining = state.steps.iter().filter(|step| !step.is_complete()).count();
     ensure(remaining == state.remaining as usize, || format!("{remaining} remain, counted {}", state.remaining))
+}
+
+/// An item has succeeded if and only if it did what it was meant to do.
+fn phases_agree_with_effects(state: &State) -> Result<(), Violation> {
+    for (of, phase) in items(state) {
+        let done = state.effect(of) == Effect::Done;
+        let agrees = match phase {
+            ItemPhase::Succeeded => done,
+            ItemPhase::Failed => !done,
+            _ => true,
+        };
+        ensure(agrees, || format!("item {of:?} is {phase:?}, its effect is {:?}", state.effect(of)))?;
+    }
+    Ok(())
 }
 
 fn dependencies_came_first(plan: &Plan, state: &State) -> Result<(), Violation> {
@@ -187,6 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn a_phase_that_is_not_that_of_the_effect_is_noticed() {
+        let plan = plan(Recovery::ReadOnly);
+        let ends = |state: &mut State, phase: ItemPhase, effect: Effect| {
+            (state.in_flight, state.draining) = (0, 0);
+            let item = &mut state.steps[0].items[0];
+            (item.phase, item.effect) = (phase, effect);
+        };
+        is_noticed(&plan, "is Succeeded, its effect is Unknown", |state| {
+            ends(state, ItemPhase::Succeeded, Effect::Unknown);
+        });
+        is_noticed(&plan, "is Failed, its effect is Done", |state| ends(state, ItemPhase::Failed, Effect::Done));
+        for (phase, effect) in [(ItemPhase::Succeeded, Effect::Done), (ItemPhase::Failed, Effect::Unknown)] {
+            let mut state = state(&plan);
+            ends(&mut state, phase, effect);
+            phases_agree_with_effects(&state).expect("they agree");
+        }
+    }
+
+    #[test]
     fn a_step_that_started_too_early_is_noticed() {
         let plan = plan(Recovery::ReadOnly);
         let second = |state: &mut State| {
@@ -233,7 +267,8 @@ mod tests {
         let plan = plan(Recovery::NonCompensable);
         let failed = |state: &mut State| {
             (state.phase, state.in_flight, state.draining) = (Phase::Draining, 0, 0);
-            state.steps[0].items[0].phase = ItemPhase::Succeeded;
+            let item = &mut state.steps[0].items[0];
+            (item.phase, item.effect) = (ItemPhase::Succeeded, Effect::Done);
             state.steps[0].succeeded = 1;
             state.remaining = 1;
             state.steps[1].started = true;

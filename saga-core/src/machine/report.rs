@@ -75,6 +75,9 @@ fn residue(plan: &Plan, state: &State, all: bool) -> Vec<Residue> {
     items.chain(unstarted).filter(|left| all || left.why != Left::Stands).collect()
 }
 
+/// Why an item is left behind, or `None` if nothing is left of it.
+///
+/// What failed half way is never blocked: nothing was built on it, so its compensation waits for nobody.
 fn left(plan: &Plan, state: &State, of: ItemRef) -> Option<Left> {
     let step = plan.step(of.step);
     let error = || state.item_error(of).cloned();
@@ -82,12 +85,10 @@ fn left(plan: &Plan, state: &State, of: ItemRef) -> Option<Left> {
     let unknown = state.effect(of) == Effect::Unknown;
     match (&step.recovery, state.item_phase(of)?) {
         (Recovery::ReadOnly, _) => None,
-        (_, ItemPhase::Undone) => None,
         (_, ItemPhase::UndoFailed) => error().map(|error| Left::UndoFailed { error }),
         (Recovery::Compensable { .. }, ItemPhase::Succeeded) if blocked => Some(Left::Blocked),
         (_, ItemPhase::Succeeded) => Some(Left::Stands),
         (Recovery::Forward { .. }, _) => Some(Left::Unfinished { error: error() }),
-        (Recovery::Compensable { .. }, ItemPhase::Failed) if blocked && unknown => Some(Left::Blocked),
         (_, ItemPhase::Failed) if unknown => error().map(|error| Left::EffectUnknown { error }),
         _ => None,
     }

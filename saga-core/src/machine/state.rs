@@ -166,7 +166,7 @@ pub(super) struct Step {
     /// Dependents that have not been unwound.
     pub(super) unwinding: u32,
     pub(super) unwound: bool,
-    /// Items whose compensation has not been done.
+    /// Items that a compensation could undo, and that none has undone. Counts where the fate is to be unwound.
     pub(super) undo_left: u32,
     /// Compensations that are scheduled or in flight.
     pub(super) undo_taken: u32,

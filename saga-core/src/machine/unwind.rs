@@ -36,7 +36,7 @@ impl Fold<'_> {
                 (false, true) => Fate::Stands,
                 (false, false) => Fate::Unwinds,
             };
-            self.state.steps[at].undo_left = if committed[at] || stands { 0 } else { self.undos_of(*index) };
+            self.state.steps[at].undo_left = self.undos_of(*index);
             let waits = |d: &&StepIndex| !self.state.steps[d.at()].unwound;
             self.state.steps[at].unwinding = u32::try_from(dependents.iter().filter(waits).count()).unwrap_or(u32::MAX);
             if self.state.steps[at].unwinding == 0 {

@@ -2,6 +2,7 @@
 #![cfg(feature = "sled")]
 
 mod churn;
+mod claims;
 mod crash;
 mod damage;
 mod model;

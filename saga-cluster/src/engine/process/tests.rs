@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, FromArgMatches};
 
 use super::*;
-use crate::engine::Severity;
+use crate::engine::{Severity, conformance};
 use crate::failure::FailureKind;
 use crate::model::{NewNode, Settings};
 use crate::node::NodeArgs;
@@ -372,4 +372,25 @@ fn a_program_is_looked_up_as_the_system_does_it() {
     {
         assert!(executable(Path::new(wrong)).unwrap_err().contains(why), "{wrong}");
     }
+}
+
+impl conformance::Bench for Playground {
+    type Engine = ProcessEngine;
+
+    fn engine(&self) -> ProcessEngine {
+        self.another_engine()
+    }
+
+    fn spec(&self) -> ClusterSpec {
+        ClusterSpec::from_toml("name='demo'\nplugin='blocks'\nengine='process'\n[[groups]]\nname='w'\ncount=3").unwrap()
+    }
+
+    fn aftermath(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_the_contract_of_engines() {
+    conformance::all(async || Playground::new()).await;
 }

@@ -1,6 +1,7 @@
 //! Who holds which run. A claim is durable, for its epoch must never be given out again; leases and requests are over when
 //! the process is, and are kept in memory.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,8 +13,24 @@ use crate::store::sled::Core;
 use crate::store::sled::commit::Writer;
 use crate::store::sled::frame::Kind;
 use crate::store::sled::group::Group;
-use crate::store::sled::index::Index;
+use crate::store::sled::index::{Index, Live};
 use crate::store::{Claim, ClaimError, KnownSaga, RunStatus, StoreError};
+
+/// The runs that may be claimed, from behind the last one that was on: so those who claim all runs, page by page, look at
+/// each once.
+fn claimable<'a>(
+    index: &'a Index,
+    sagas: &'a [KnownSaga],
+    now: Instant,
+) -> impl Iterator<Item = (&'a RunId, &'a Live)> {
+    let (behind, before) = match &index.claimed_to {
+        Some(last) => ((Bound::Excluded(last), Bound::Unbounded), Some((Bound::Unbounded, Bound::Included(last)))),
+        None => ((Bound::Unbounded, Bound::Unbounded), None),
+    };
+    let before = before.map(|before| index.live.range::<RunId, _>(before)).into_iter().flatten();
+    let all = index.live.range::<RunId, _>(behind).chain(before);
+    all.filter(move |(_, live)| live.head.is_claimable(sagas, now))
+}
 
 impl Core {
     pub(super) fn claim(
@@ -24,17 +41,20 @@ impl Core {
         limit: usize,
         now: Instant,
     ) -> Result<Vec<Claim>, StoreError> {
-        let claimable = |index: &Index| -> Vec<(RunId, Head)> {
-            let runs = index.live.iter().filter(|(_, live)| live.head.is_claimable(sagas, now));
-            runs.take(limit).map(|(run, live)| (run.clone(), live.head.clone())).collect()
-        };
         // Most calls find nothing; they need not wait for a sync.
-        if claimable(&self.index()).is_empty() {
+        if claimable(&self.index(), sagas, now).next().is_none() {
             return Ok(Vec::new());
         }
         let mut writer = self.write()?;
-        let found = claimable(&self.index());
-        self.claim_all(&mut writer, found, worker, lease, now)
+        let found: Vec<_> = {
+            let index = self.index();
+            let found = claimable(&index, sagas, now).take(limit);
+            found.map(|(run, live)| (run.clone(), live.head.clone())).collect()
+        };
+        let last = found.last().map(|(run, _)| run.clone());
+        let claims = self.claim_all(&mut writer, found, worker, lease, now)?;
+        self.index_mut().claimed_to = last;
+        Ok(claims)
     }
 
     pub(super) fn claim_run(

@@ -39,9 +39,10 @@ impl Core {
             self.remove(writer, &self.disk.frames, &key)?;
             self.remove(writer, &self.disk.rolls, &key)?;
         }
-        // Which runs are damaged is told from the frames around the damaged ones, so these all stay until somebody has
-        // looked at it.
-        if !self.index().damaged.is_empty() {
+        // Which runs are damaged is told from the frames around the damaged ones. And of a run that began in a lost frame
+        // nothing else tells: were that the oldest, nobody would miss it once it is gone. So these all stay until somebody
+        // has looked at it.
+        if !self.index().damaged.is_empty() || !writer.lost.is_empty() {
             return Ok(());
         }
         self.pop_spent(writer);

@@ -1,6 +1,6 @@
 //! Writing: the check and the write are one critical section, and nothing is told before it is durable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -30,6 +30,8 @@ pub(super) struct Writer {
     pub(super) spent: Vec<u64>,
     /// Frames that can go.
     pub(super) removable: Vec<u64>,
+    /// Frames that are missing or unreadable, and that nobody has given up.
+    pub(super) lost: BTreeSet<u64>,
 }
 
 /// A run as a batch changes it, before that is durable.
@@ -346,28 +348,12 @@ impl Core {
 
     /// Notes in the frames that runs are gone. Without it, a run that ended shortly before could not be told from one whose
     /// entry was lost by a crash.
-    fn mark_dropped(&self, writer: &mut Writer, runs: &[RunId]) -> Result<(), StoreError> {
+    pub(super) fn mark_dropped(&self, writer: &mut Writer, runs: &[RunId]) -> Result<(), StoreError> {
         let mut group = Group::new(writer.log.next());
         for run in runs {
             group.add_mark(Kind::Drop, run, Epoch::default());
         }
         self.insert_group(writer, group)
-    }
-
-    /// Drops a damaged run, so that its id and key are free.
-    pub(super) fn discard(&self, run: &RunId) -> Result<(), StoreError> {
-        let mut writer = self.write()?;
-        if !self.index().damaged.contains_key(run) {
-            return Err(StoreError::UnknownRun { run: run.clone() });
-        }
-        self.mark_dropped(&mut writer, std::slice::from_ref(run))?;
-        self.sync(&mut writer)?;
-        let mut index = self.index_mut();
-        for extent in index.live.get(run).map_or(&[][..], |live| &live.extents) {
-            writer.log.drop(extent);
-        }
-        index.remove(run);
-        Ok(())
     }
 }
 

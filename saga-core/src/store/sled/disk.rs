@@ -14,6 +14,9 @@ use crate::store::sled::{SledOptions, refused};
 const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"saga-core/format";
 
+/// sled's settings, in a file of their own.
+const SETTINGS: &str = "conf";
+
 /// At most so many bytes of frames are given to sled between two syncs.
 ///
 /// sled may use a part of its file again once what replaced it was written, by its own notion of written, which leaves
@@ -107,19 +110,25 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
             std::fs::remove_file(file.path())?;
         } else if name.starts_with("snap.") && !is_whole_snapshot(&std::fs::read(file.path())?) {
             // It saves sled from reading all of its log, and holds nothing that is not in there.
-            tracing::warn!(file = %file.path().display(), "a snapshot is damaged, and is set aside");
-            std::fs::rename(file.path(), path.join(format!("damaged.{name}")))?;
+            set_aside(path, &name)?;
         }
     }
-    // sled writes its settings before it makes its data file, so if that is not there or empty, then nothing was ever
-    // stored, and the settings may be half-written.
-    if std::fs::metadata(path.join("db")).is_ok_and(|data| data.len() > 0) {
-        return Ok(());
+    // sled writes its settings in two pieces, and syncs neither. They are the same in every store of ours, and where there
+    // are none sled writes them anew. A database of somebody else may have others.
+    let unused = std::fs::metadata(path.join("db")).map_or(0, |data| data.len()) == 0;
+    if unused || Mark::is_in(path) {
+        match std::fs::read(path.join(SETTINGS)) {
+            Ok(bytes) if !are_whole_settings(&bytes) => set_aside(path, SETTINGS)?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
-    match std::fs::remove_file(path.join("conf")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    Ok(())
+}
+
+fn set_aside(path: &Path, name: &str) -> io::Result<()> {
+    tracing::warn!(file = %path.join(name).display(), "a file of sled's that it can do without is damaged, and is set aside");
+    std::fs::rename(path.join(name), path.join(format!("damaged.{name}")))
 }
 
 /// Whether a snapshot is as sled has written it: what it holds, the length of that (8 bytes), and its CRC-32.
@@ -127,6 +136,12 @@ fn is_whole_snapshot(bytes: &[u8]) -> bool {
     let Some((bytes, checksum)) = bytes.split_last_chunk::<4>() else { return false };
     let Some((bytes, _length)) = bytes.split_last_chunk::<8>() else { return false };
     !bytes.is_empty() && crc32fast::hash(bytes).to_le_bytes() == *checksum
+}
+
+/// Whether sled's settings are as it has written them: lines of text, and their CRC-32.
+fn are_whole_settings(bytes: &[u8]) -> bool {
+    let Some((lines, checksum)) = bytes.split_last_chunk::<4>() else { return false };
+    !lines.is_empty() && crc32fast::hash(lines).to_le_bytes() == *checksum
 }
 
 fn open_sled(path: &Path, options: &SledOptions) -> Result<sled::Db, StoreError> {
@@ -167,7 +182,7 @@ fn check_format(db: &sled::Db) -> Result<(), StoreError> {
 
 /// Makes the names of the files durable, and the settings, which sled writes but does not sync.
 fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path.join("conf"))?.sync_all()?;
+    File::open(path.join(SETTINGS))?.sync_all()?;
     #[cfg(unix)]
     {
         File::open(path)?.sync_all()?;

@@ -21,6 +21,24 @@ struct Pending {
     roll: Vec<u8>,
 }
 
+impl Pending {
+    /// The frame's bytes, with its place in its group, and its roll.
+    fn seal(self, index: u32, of: u32) -> (Vec<u8>, Vec<u8>) {
+        let mut bytes = Vec::with_capacity(HEADER + self.directory.len() + self.data.len());
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&index.to_le_bytes());
+        bytes.extend_from_slice(&of.to_le_bytes());
+        bytes.extend_from_slice(&u32_of(self.directory.len()).to_le_bytes());
+        bytes.extend_from_slice(&self.directory);
+        let checksum = crc32fast::hash(&bytes[5..]);
+        bytes[1..5].copy_from_slice(&checksum.to_le_bytes());
+        bytes.extend_from_slice(&self.data);
+        debug_assert!(bytes.len() <= FRAME_BYTES);
+        (bytes, self.roll)
+    }
+}
+
 /// A frame as it is given to sled.
 pub(super) struct Sealed {
     pub(super) number: u64,
@@ -168,21 +186,16 @@ impl Group {
         }
         let of = u32_of(self.frames.len());
         let seal = |(index, frame): (usize, Pending)| {
-            let mut bytes = Vec::with_capacity(HEADER + frame.directory.len() + frame.data.len());
-            bytes.push(VERSION);
-            bytes.extend_from_slice(&[0; 4]);
-            bytes.extend_from_slice(&u32_of(index).to_le_bytes());
-            bytes.extend_from_slice(&of.to_le_bytes());
-            bytes.extend_from_slice(&u32_of(frame.directory.len()).to_le_bytes());
-            bytes.extend_from_slice(&frame.directory);
-            let checksum = crc32fast::hash(&bytes[5..]);
-            bytes[1..5].copy_from_slice(&checksum.to_le_bytes());
-            bytes.extend_from_slice(&frame.data);
-            debug_assert!(bytes.len() <= FRAME_BYTES);
-            Sealed { number: self.first + index as u64, bytes, roll: frame.roll }
+            let (bytes, roll) = frame.seal(u32_of(index), of);
+            Sealed { number: self.first + index as u64, bytes, roll }
         };
         self.frames.into_iter().enumerate().map(seal).collect()
     }
+}
+
+/// A frame with nothing in it, which stands for one that was lost and given up.
+pub(super) fn blank() -> Vec<u8> {
+    Pending::default().seal(0, 1).0
 }
 
 fn mark(frame: &mut Pending, run: &RunId) {

@@ -19,14 +19,20 @@ pub(super) struct Live {
 pub(super) struct Index {
     pub(super) live: BTreeMap<RunId, Live>,
     pub(super) keys: HashMap<ExclusiveKey, RunId>,
+    /// The last run that was claimed by a call that claims many: the next one goes on behind it.
+    pub(super) claimed_to: Option<RunId>,
     /// Runs a part of whose journal is lost, and what is known of that. Those whose start is lost are not in `live`.
     pub(super) damaged: BTreeMap<RunId, String>,
+    /// What is left of the damaged runs that are not in `live`: those without a start, and those that ended and may have been
+    /// deleted.
+    pub(super) remains: BTreeMap<RunId, Vec<Extent>>,
 }
 
 impl Index {
     /// Forgets a run, and frees the key that it holds.
     pub(super) fn remove(&mut self, run: &RunId) {
         self.damaged.remove(run);
+        self.remains.remove(run);
         let Some(gone) = self.live.remove(run) else { return };
         if let Some(key) = gone.head.summary().key.as_ref().filter(|key| self.keys.get(*key) == Some(run)) {
             self.keys.remove(key);

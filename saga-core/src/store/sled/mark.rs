@@ -33,6 +33,11 @@ pub(super) enum Found {
 }
 
 impl Mark {
+    /// Whether there is one, so that the directory is that of a store of ours.
+    pub(super) fn is_in(directory: &Path) -> bool {
+        directory.join(NAME).exists()
+    }
+
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join(NAME);
         let found = match std::fs::read(&path) {

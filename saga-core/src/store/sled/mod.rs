@@ -20,6 +20,8 @@
 //! - *Snapshots.* A half-written `snap.*.generating` would be taken for a snapshot; it is removed before sled is opened.
 //! - *Its end.* It takes bytes that make no sense for the end of its log. The file `acknowledged` says how far that went.
 //! - *Its snapshots' bytes.* One whose checksum is wrong is set aside; sled then reads its whole log.
+//! - *Its settings' bytes.* They are never synced by sled. When their checksum is wrong they are set aside, and sled writes
+//!   them anew: they are the same in every store.
 //! - *Its nerves.* It panics over some damaged files. Opening answers with an error then.
 //! - *Its lock.* It says nothing about who holds it. The file `lock` does.
 //! - *Transactions.* None is used. A group of frames counts when all are there, and is dropped otherwise.
@@ -81,6 +83,7 @@ pub(super) mod fuzz;
 mod group;
 mod index;
 mod lock;
+mod lost;
 mod mark;
 mod read;
 mod recover;
@@ -271,8 +274,9 @@ impl SledStore {
     ///
     /// A run that is named here is parked. It cannot be read, since what is left may not be its whole journal, and nothing
     /// can be added to it: see [`salvage`](Self::salvage) for what there is, and [`discard`](Self::discard) to give it up.
-    /// All other runs work. As long as there are such runs, no room is given back, so that nothing is lost that could tell
-    /// more about them. Restoring the store from a copy is better, if there is one.
+    /// All other runs work. Of a run that began in what is lost, nothing else tells: then only the frame is named, at each
+    /// opening, until it is given up by [`discard_lost_frames`](Self::discard_lost_frames). Until all is given up no room is
+    /// given back, so that nothing is lost that could tell more. Restoring the store from a copy is better, if there is one.
     ///
     /// # Errors
     ///
@@ -301,6 +305,17 @@ impl SledStore {
     pub async fn discard(&self, run: &RunId) -> Result<(), StoreError> {
         let run = run.clone();
         self.blocking(move |core| core.discard(&run)).await
+    }
+
+    /// Gives up the frames that [`damage`](Self::damage) names, and with them the runs that began there, of which nothing is
+    /// known. They are not named again, and room is given back again.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`], and nothing is changed, if there are runs that are known to be damaged: give each up first,
+    /// by [`discard`](Self::discard) or [`delete`](Store::delete). Or what writing can fail with.
+    pub async fn discard_lost_frames(&self) -> Result<(), StoreError> {
+        self.blocking(Core::discard_lost_frames).await
     }
 
     /// How large sled's file is, in bytes.

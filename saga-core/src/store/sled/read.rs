@@ -125,8 +125,12 @@ impl Core {
         after: Seq,
         limit: usize,
     ) -> Result<(Vec<EncodedRecord>, Option<FetchError>), StoreError> {
-        let live = self.index().live.get(run).map(|live| wanted(&live.extents, after, limit).to_vec());
-        let extents = match live {
+        let indexed = {
+            let index = self.index();
+            let extents = index.live.get(run).map(|live| &live.extents).or_else(|| index.remains.get(run));
+            extents.map(|extents| wanted(extents, after, limit).to_vec())
+        };
+        let extents = match indexed {
             Some(extents) => extents,
             None => match self.ended(run)? {
                 Some(ended) => wanted(&ended.extents, after, limit).to_vec(),

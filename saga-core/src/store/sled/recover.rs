@@ -85,9 +85,9 @@ impl Core {
         let rolls = scan.rolls(&disk);
         let mut index = scan.settle(&rolls);
         let lost_entries = scan.lost_entries(&rolls, &mut index);
-        let Scan { log, damage, .. } = scan;
+        let Scan { log, damage, lost, .. } = scan;
         let whole = log.next();
-        let writer = Writer { log, whole, unsynced: 0, spent: Vec::new(), removable: Vec::new() };
+        let writer = Writer { log, whole, unsynced: 0, spent: Vec::new(), removable: Vec::new(), lost };
         let core = Self::new(disk, index, writer, damage);
         {
             let mut writer = core.write()?;
@@ -303,7 +303,9 @@ impl Scan {
             if let Some(number) = lost_behind(rolls, &run, &found) {
                 let what = format!("it has ended, and may have been deleted in frame {number}, which is lost");
                 self.damage.push(Damage { frame: None, run: Some(run.clone()), what: what.clone() });
-                index.damaged.insert(run, what);
+                found.settle();
+                index.damaged.insert(run.clone(), what);
+                index.remains.insert(run, found.extents);
                 continue;
             }
             let whole = found.settle().is_none();
@@ -341,7 +343,10 @@ impl Scan {
                 self.damage.push(Damage { frame: None, run: Some(run.clone()), what: what.clone() });
                 index.damaged.insert(run.clone(), what);
             }
-            let (Some(origin), Some(standing)) = (found.origin, found.standing) else { continue };
+            let (Some(origin), Some(standing)) = (found.origin, found.standing) else {
+                index.remains.insert(run, found.extents);
+                continue;
+            };
             for extent in &found.extents {
                 self.log.keep(extent);
             }

@@ -217,6 +217,15 @@ impl Story {
         assert_eq!(found, left);
     }
 
+    /// Compares what a run that rests stuck says of what stands by right.
+    #[track_caller]
+    pub fn keeps(self, expected: &[&str]) -> Self {
+        let Some(Outcome::Stuck(end)) = outcome(&self.plan, &self.state) else { panic!("it is not stuck") };
+        let kept: Vec<String> = end.kept.iter().map(ToString::to_string).collect();
+        assert_eq!(kept, expected);
+        self
+    }
+
     fn tell(&self, event: &Event) -> Option<String> {
         let again = |retry_at: &Option<Timestamp>| match retry_at {
             Some(_) => ", to be tried again",

@@ -1,6 +1,6 @@
 //! The five rules of an abort, and the subject that is gone.
 
-use saga_core::FailureKind::{Failed, Rejected};
+use saga_core::FailureKind::{Failed, Fatal, Rejected};
 
 use crate::support::{Draft, Story};
 
@@ -187,5 +187,32 @@ fn without_its_subject_a_committed_step_is_finished_before_what_it_was_built_on_
         register done | undo nodes
         nodes undone | ROLLED BACK",
         &["register"],
+    );
+}
+
+#[test]
+fn a_halted_run_leaves_nothing_of_what_changed_nothing() {
+    let draft = Draft::new().compensable("disk", &[]).non_compensable("configure", &[]);
+    Story::of(draft).fails("disk", Rejected).fails("configure", Fatal).reads(
+        "start disk | start configure
+        disk failed | abort: disk failed
+        configure failed | HALTED at configure",
+        &["configure: effect unknown: no luck"],
+    );
+}
+
+#[test]
+fn a_stuck_run_keeps_what_stands_and_names_apart_what_is_left() {
+    let draft = Draft::new().non_compensable("configure", &[]).compensable("node", &[]).forward("announce", &[]);
+    let story = Story::of(draft.patience(1)).done("configure").fails("announce", Failed);
+    let story = story.fails("announce", Failed).done("node").undo_fails("node").keeps(&["configure"]);
+    story.reads(
+        "start configure | start node | start announce
+        configure done
+        announce failed | abort: announce failed | try announce again
+        announce failed
+        node done | roll back | undo node
+        undo of node failed | STUCK",
+        &["node: could not be undone: no luck", "announce: could not be finished: no luck"],
     );
 }

@@ -1,4 +1,4 @@
-//! What is made of Nova's answers, against a server that gives those recorded of a real one.
+//! What is made of Nova's answers, against a server that answers as a real one was seen to.
 
 use serde_json::{Value, json};
 use wiremock::matchers::{body_partial_json, method, path, query_param};
