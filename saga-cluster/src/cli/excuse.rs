@@ -4,7 +4,7 @@ use super::desk::record;
 use super::similar::similar;
 use super::trouble::{Exit, Trouble, chain};
 #[cfg(feature = "openstack")]
-use crate::engine::openstack::{CloudConfig, NovaEngine};
+use crate::engine::openstack::{CloudConfig, HeatEngine, NovaEngine};
 use crate::model::{ClusterName, ScaleError, ScaleProblem};
 use crate::repository::RepositoryError;
 use crate::service::{Service, ServiceError};
@@ -37,7 +37,9 @@ pub(super) async fn excuse(error: ServiceError, name: Option<&ClusterName>, serv
             }
         }
         #[cfg(feature = "openstack")]
-        ServiceError::UnknownEngine { ref kind, .. } if kind.as_str() == NovaEngine::KIND => {
+        ServiceError::UnknownEngine { ref kind, .. }
+            if [HeatEngine::KIND, NovaEngine::KIND].contains(&kind.as_str()) =>
+        {
             // It was there if a cloud were configured.
             let why = CloudConfig::find().err().map_or_else(|| error.to_string(), |why| why.to_string());
             Trouble::usage(format!("the engine `{kind}` has no cloud: {why}")).next("configure it and try again")

@@ -8,7 +8,7 @@ use super::args::{Options, STORE_VARIABLE};
 use super::paths::DataDir;
 use super::trouble::{Trouble, chain};
 #[cfg(feature = "openstack")]
-use crate::engine::openstack::{CloudConfig, NovaEngine, Session};
+use crate::engine::openstack::{CloudConfig, HeatEngine, NovaEngine, Session};
 use crate::engine::{Engine, ProcessEngine};
 use crate::plugin::{BlocksPlugin, CommandsPlugin, Plugin};
 #[cfg(feature = "redis")]
@@ -36,7 +36,8 @@ impl Kit {
             Ok(config) => {
                 let session = Session::new(config);
                 let session = session.map_err(|error| Trouble::new(chain(&error)).untouched())?;
-                kit.engine(NovaEngine::KIND, NovaEngine::new(session))
+                kit.engine(HeatEngine::KIND, HeatEngine::new(session.clone()))
+                    .engine(NovaEngine::KIND, NovaEngine::new(session))
             }
             // It is not there: whoever asks for it is told why.
             Err(_) => kit,

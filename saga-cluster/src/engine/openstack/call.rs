@@ -19,7 +19,6 @@ pub(crate) enum Service {
     /// Neutron.
     Network,
     /// Heat.
-    #[allow(dead_code)] // Its engine comes next.
     Orchestration,
 }
 
@@ -78,6 +77,10 @@ impl Call {
         Self { body: Some(body), ..Self::new(Method::POST, service, path) }
     }
 
+    pub(crate) fn patch(service: Service, path: impl Into<String>, body: Value) -> Self {
+        Self { body: Some(body), ..Self::new(Method::PATCH, service, path) }
+    }
+
     pub(crate) fn delete(service: Service, path: impl Into<String>) -> Self {
         Self::new(Method::DELETE, service, path)
     }
@@ -96,7 +99,6 @@ impl Call {
 
     /// How long an answer may take, instead of the usual time.
     #[must_use]
-    #[allow(dead_code)] // The stack engine's.
     pub(crate) fn within(mut self, limit: Duration) -> Self {
         self.within = Some(limit);
         self
@@ -137,9 +139,6 @@ fn encoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
 /// An answer that is not an error.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    #[allow(dead_code)] // The stack engine's.
-    pub(crate) status: u16,
-    #[allow(dead_code)] // Read by whoever needs a location or a request's id.
     pub(crate) headers: HeaderMap,
     /// `Null` if it was empty.
     pub(crate) body: Value,

@@ -122,6 +122,11 @@ impl Document {
         self.closed
     }
 
+    /// The mark of the last change that was sealed.
+    pub(super) fn sealed_mark(&self) -> &str {
+        &self.sealed
+    }
+
     pub(super) fn is_sealed(&self) -> bool {
         self.sealed == self.change
     }
@@ -138,10 +143,6 @@ impl Document {
 
     pub(super) fn by_name(&self, name: &NodeName) -> Option<&Member> {
         self.members.get(name)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty()
     }
 
     /// The next template: a change of this one, and of no other.
@@ -201,4 +202,4 @@ pub(super) struct Change {
 
 #[cfg(test)]
 #[path = "template_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -26,7 +26,7 @@ fn names(document: &Document) -> Vec<String> {
 
 /// What Heat does with an update, as far as marks go: it keeps the parameters that are not sent, and holds all of them
 /// against the template.
-fn accepts(parameters: &mut Map<String, Value>, sent: &Sent) -> bool {
+pub(crate) fn accepts(parameters: &mut Map<String, Value>, sent: &Sent) -> bool {
     let mut merged = parameters.clone();
     merged.extend(sent.parameters.as_object().unwrap().clone());
     let allowed = |(name, value): (&String, &Value)| {
@@ -39,7 +39,7 @@ fn accepts(parameters: &mut Map<String, Value>, sent: &Sent) -> bool {
     accepted
 }
 
-fn parameters_of(document: &Document) -> Map<String, Value> {
+pub(crate) fn parameters_of(document: &Document) -> Map<String, Value> {
     document.to_make().parameters.as_object().unwrap().clone()
 }
 

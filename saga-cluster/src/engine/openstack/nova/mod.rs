@@ -12,11 +12,11 @@
 //! | `ERROR`, or still `ACTIVE`, after a deletion | it is asked for again |
 //! | 409, 429, 5xx, no answer | failed |
 
-mod check;
-mod resolve;
-mod servers;
-mod settings;
-mod tags;
+pub(in crate::engine::openstack) mod check;
+pub(in crate::engine::openstack) mod resolve;
+pub(in crate::engine::openstack) mod servers;
+pub(in crate::engine::openstack) mod settings;
+pub(in crate::engine::openstack) mod tags;
 mod version;
 
 use std::sync::Arc;
@@ -54,13 +54,18 @@ pub struct NovaEngine {
 
 /// Nova, with the microversion that is spoken with it.
 #[derive(Debug, Clone)]
-struct Nova {
-    session: Session,
+pub(in crate::engine::openstack) struct Nova {
+    pub(in crate::engine::openstack) session: Session,
     version: Arc<OnceCell<String>>,
 }
 
 impl Nova {
-    async fn call(&self, call: Call) -> Result<Answer, CallError> {
+    /// Nova, as it is reached through that session. Nothing is sent yet.
+    pub(in crate::engine::openstack) fn new(session: Session) -> Self {
+        Self { session, version: Arc::default() }
+    }
+
+    pub(in crate::engine::openstack) async fn call(&self, call: Call) -> Result<Answer, CallError> {
         if call.service() != Service::Compute {
             return self.session.call(call).await;
         }
@@ -76,7 +81,7 @@ impl Nova {
     }
 
     /// Asks for the deletion of a server. One that is gone is fine.
-    async fn delete(&self, server: &Server) -> Result<(), CallError> {
+    pub(in crate::engine::openstack) async fn delete(&self, server: &Server) -> Result<(), CallError> {
         match self.call(Call::delete(Service::Compute, format!("/servers/{}", server.id))).await {
             Ok(_) => Ok(()),
             Err(error) if error.status() == Some(404) => Ok(()),
@@ -92,7 +97,7 @@ impl NovaEngine {
     /// An engine that makes its servers through that session. Nothing is sent yet.
     pub fn new(session: Session) -> Self {
         Self {
-            nova: Nova { session, version: Arc::default() },
+            nova: Nova::new(session),
             ready_within: Duration::from_secs(4 * 60),
             gone_within: Duration::from_secs(45),
         }
@@ -162,12 +167,7 @@ impl Engine for NovaEngine {
     }
 
     fn validate(&self, spec: &ClusterSpec) -> Result<(), EngineError> {
-        let problems = spec.groups.iter().flat_map(|group| {
-            let problems = Described::read(&spec.settings_of(group)).err().unwrap_or_default();
-            problems.into_iter().map(|problem| format!("group `{}`: {problem}", group.name))
-        });
-        let problems: Vec<String> = problems.collect();
-        if problems.is_empty() { Ok(()) } else { Err(EngineError::rejected(problems.join("\n"))) }
+        settings::validate(spec)
     }
 
     async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
-use crate::model::Settings;
+use crate::engine::EngineError;
+use crate::model::{ClusterSpec, Settings};
 
 /// The port of a node's address, unless the settings say another: that of SSH.
 const USUAL_PORT: u16 = 22;
@@ -16,7 +17,7 @@ const NETWORK: &str = "sc-network";
 const MOST_USER_DATA: usize = 49_149;
 
 /// The names of the settings that there are.
-pub(super) const KNOWN: &[&str] = &[
+pub(in crate::engine::openstack) const KNOWN: &[&str] = &[
     "flavor",
     "image",
     "key_name",
@@ -32,23 +33,23 @@ pub(super) const KNOWN: &[&str] = &[
 
 /// A server as the settings of its group describe it, its parts by name or id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Described {
-    pub(super) flavor: String,
-    pub(super) image: String,
-    pub(super) key_name: Option<String>,
-    pub(super) networks: Networks,
+pub(in crate::engine::openstack) struct Described {
+    pub(in crate::engine::openstack) flavor: String,
+    pub(in crate::engine::openstack) image: String,
+    pub(in crate::engine::openstack) key_name: Option<String>,
+    pub(in crate::engine::openstack) networks: Networks,
     /// The network whose address is the node's.
-    pub(super) address_network: Option<String>,
-    pub(super) security_groups: Vec<String>,
-    pub(super) server_group: Option<String>,
-    pub(super) availability_zone: Option<String>,
-    pub(super) metadata: BTreeMap<String, String>,
-    pub(super) user_data: Option<String>,
-    pub(super) port: u16,
+    pub(in crate::engine::openstack) address_network: Option<String>,
+    pub(in crate::engine::openstack) security_groups: Vec<String>,
+    pub(in crate::engine::openstack) server_group: Option<String>,
+    pub(in crate::engine::openstack) availability_zone: Option<String>,
+    pub(in crate::engine::openstack) metadata: BTreeMap<String, String>,
+    pub(in crate::engine::openstack) user_data: Option<String>,
+    pub(in crate::engine::openstack) port: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Networks {
+pub(in crate::engine::openstack) enum Networks {
     /// Whatever the project has.
     Auto,
     Nothing,
@@ -60,7 +61,7 @@ impl Described {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub(super) fn read(settings: &Settings) -> Result<Self, Vec<String>> {
+    pub(in crate::engine::openstack) fn read(settings: &Settings) -> Result<Self, Vec<String>> {
         let mut reader = Reader { settings, problems: Vec::new() };
         let described = Self {
             flavor: reader.needed("flavor"),
@@ -85,6 +86,19 @@ impl Described {
         }
         if reader.problems.is_empty() { Ok(described) } else { Err(reader.problems) }
     }
+}
+
+/// Whether the settings of all groups make sense.
+///
+/// # Errors
+/// [`EngineError`] (rejected), with every mistake, one a line.
+pub(in crate::engine::openstack) fn validate(spec: &ClusterSpec) -> Result<(), EngineError> {
+    let problems = spec.groups.iter().flat_map(|group| {
+        let problems = Described::read(&spec.settings_of(group)).err().unwrap_or_default();
+        problems.into_iter().map(|problem| format!("group `{}`: {problem}", group.name))
+    });
+    let problems: Vec<String> = problems.collect();
+    if problems.is_empty() { Ok(()) } else { Err(EngineError::rejected(problems.join("\n"))) }
 }
 
 struct Reader<'a> {
@@ -155,7 +169,7 @@ impl Reader<'_> {
 
 impl Described {
     /// What the server keeps for whoever asks it for its address later, who does not know the settings.
-    pub(super) fn kept(&self) -> BTreeMap<String, String> {
+    pub(in crate::engine::openstack) fn kept(&self) -> BTreeMap<String, String> {
         let mut kept = self.metadata.clone();
         kept.insert(PORT.to_owned(), self.port.to_string());
         kept.extend(self.address_network.clone().map(|network| (NETWORK.to_owned(), network)));
@@ -165,7 +179,7 @@ impl Described {
 
 /// The address among those of a server that its node has: of the chosen network, or of the first by name; IPv4 before IPv6;
 /// a floating one before a fixed one. What was chosen is in its metadata.
-pub(super) fn address(
+pub(in crate::engine::openstack) fn address(
     addresses: &BTreeMap<String, Vec<NetAddress>>,
     metadata: &BTreeMap<String, String>,
 ) -> Option<SocketAddr> {
@@ -181,7 +195,7 @@ pub(super) fn address(
 
 /// An address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-pub(super) struct NetAddress {
+pub(in crate::engine::openstack) struct NetAddress {
     addr: IpAddr,
     #[serde(rename = "OS-EXT-IPS:type")]
     kind: Option<String>,
