@@ -37,7 +37,7 @@ use tracing::{debug, info};
 
 use self::decide::{Act, Answer, Health, Look, Stack, Verdict, Want, Wish, health, named};
 use self::queue::{Pace, Place, Queue};
-use self::stacks::Cloud;
+use self::stacks::{Cloud, stack_name};
 use self::template::{Change, Document, is_refusal_of_marks};
 use super::Session;
 use super::failure::CallError;
@@ -376,10 +376,13 @@ impl Engine for HeatEngine {
     async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {
         self.validate(spec)?;
         let mut check = check::check(&self.cloud.nova, spec).await?;
-        check.findings.push(match self.cloud.greet().await {
-            Ok(()) => Finding::ok("Heat", "it answers"),
-            Err(error) if error.kind() == FailureKind::Rejected => Finding::problem("Heat", error.to_string()),
-            Err(error) => Finding::warning("Heat", format!("it cannot be told: {error}")),
+        let about = format!("stack {}", stack_name(&spec.name));
+        check.findings.push(match self.cloud.stack(&spec.name).await {
+            Ok(None) => Finding::ok(about, "Heat has none of that name yet"),
+            Ok(Some(Stack { document: Some(_), .. })) => Finding::warning(about, "it is there already, and is used"),
+            Ok(Some(_)) => Finding::problem(about, "somebody else made it: choose another name"),
+            Err(error) if error.kind() == FailureKind::Rejected => Finding::problem(about, error.to_string()),
+            Err(error) => Finding::warning(about, format!("it cannot be told: {error}")),
         });
         Ok(check)
     }

@@ -52,10 +52,6 @@ impl conformance::Bench for Bench {
         });
         serde_json::from_value(spec).unwrap()
     }
-
-    fn aftermath(&self) -> Duration {
-        Duration::from_secs(4)
-    }
 }
 
 async fn no_stack(bench: &Bench) {

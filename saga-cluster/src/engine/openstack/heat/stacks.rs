@@ -102,7 +102,8 @@ impl Cloud {
         Ok(Look { stack, servers })
     }
 
-    async fn stack(&self, cluster: &ClusterName) -> Result<Option<Stack>, CallError> {
+    /// The stack of a cluster, if there is one.
+    pub(super) async fn stack(&self, cluster: &ClusterName) -> Result<Option<Stack>, CallError> {
         let name = stack_name(cluster);
         let call = Call::get(Service::Orchestration, "/stacks").query("name", &name);
         let all: Vec<Brief> = self.nova.session.call(call).await?.read_at("stacks")?;
@@ -180,11 +181,6 @@ impl Cloud {
             }
         }
         Ok(None)
-    }
-
-    /// Asks whether Heat answers.
-    pub(super) async fn greet(&self) -> Result<(), CallError> {
-        self.heat(Call::get(Service::Orchestration, "/stacks").query("limit", "1")).await.map(drop)
     }
 
     /// Makes a stack.

@@ -6,6 +6,7 @@ use wiremock::{Mock, MockBuilder, MockServer, ResponseTemplate};
 
 use super::template::tests::{cluster, document, member};
 use super::*;
+use crate::engine::Severity;
 use crate::engine::openstack::CloudConfig;
 use crate::engine::openstack::config::{Credential, Interface, Login};
 use crate::engine::openstack::secret::Secret;
@@ -327,4 +328,28 @@ async fn a_machine_is_found_by_who_never_heard_of_it() {
     let found = engine.find(&member("w-1").token).await.unwrap().unwrap();
     assert_eq!((found.cluster, found.node, found.ready), (cluster(), member("w-1").name, false));
     assert_eq!(engine.find(&member("w-2").token).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_check_tells_whose_the_name_is() {
+    let mine = document(&[]).to_make().template;
+    for (template, severity) in [(mine, Severity::Warning), (json!({ "resources": {} }), Severity::Problem)] {
+        let (cloud, engine) = cloud().await;
+        let limits = json!({
+            "maxTotalInstances": -1, "totalInstancesUsed": 0, "maxTotalCores": -1, "totalCoresUsed": 0,
+            "maxTotalRAMSize": -1, "totalRAMUsed": 0,
+        });
+        answer(&cloud, get("/v2.1/limits"), 200, json!({ "limits": { "absolute": limits } })).await;
+        answer(&cloud, stacks(), 200, json!({ "stacks": [brief("CREATE_COMPLETE")] })).await;
+        let base = format!("/v1/p/stacks/sc-demo/{ID}");
+        answer(&cloud, get(&format!("{base}/template")), 200, template).await;
+        answer(&cloud, get(&base), 200, json!({ "stack": brief("CREATE_COMPLETE") })).await;
+        answer(&cloud, get(&format!("{base}/resources")), 200, json!({ "resources": [] })).await;
+        let spec = json!({
+            "name": "demo", "plugin": "commands", "engine": "heat", "settings": order("w-1").settings,
+            "groups": [{ "name": "w", "count": 2 }],
+        });
+        let check = engine.check(&serde_json::from_value(spec).unwrap()).await.unwrap();
+        assert_eq!(check.worst(), severity, "{check:?}");
+    }
 }
