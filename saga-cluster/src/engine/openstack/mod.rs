@@ -4,6 +4,7 @@
 //! [`NovaEngine`] makes each machine a server of Nova, and [`HeatEngine`] makes each cluster a stack of Heat.
 
 mod call;
+mod cloud;
 mod config;
 mod failure;
 mod heat;

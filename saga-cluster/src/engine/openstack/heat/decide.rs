@@ -10,6 +10,8 @@
 //! 4. What is gone is told when Nova has no server of it, Heat is at rest, and no update that was sent before can come
 //!    true any more.
 //! 5. Machines are added when Heat is at rest.
+//!
+//! No update is sent by which Heat would replace a machine that nobody wants gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -77,6 +79,8 @@ impl Phase {
 #[derive(Debug, Clone)]
 pub(super) struct Resource {
     pub(super) phase: Phase,
+    /// It was made, and Heat has it down as failed since, after a check. The next update, whatever it is, may replace it.
+    pub(super) condemned: bool,
     pub(super) reason: String,
     /// Its server, once Nova has taken it.
     pub(super) server: Option<String>,
@@ -252,13 +256,7 @@ pub(super) fn decide(look: &Look, wishes: &mut BTreeMap<u64, Wish>) -> Decision 
     }
     match &look.stack {
         None => without_stack(look, wishes, &mut decision),
-        Some(stack) if stack.deleting => {
-            let of_wishes = wishes.values().filter(|wish| wish.wanted().is_none());
-            decision.delete = of_wishes.flat_map(|wish| stubborn(look, stack, wish)).collect();
-            if stack.phase == Phase::Failed {
-                decision.act = Act::Delete;
-            }
-        }
+        Some(stack) if stack.deleting => while_deleted(look, stack, wishes, &mut decision),
         Some(Stack { document: None, .. }) => {
             without_stack(look, wishes, &mut decision);
             decision.act = Act::Wait;
@@ -269,6 +267,7 @@ pub(super) fn decide(look: &Look, wishes: &mut BTreeMap<u64, Wish>) -> Decision 
         }
         Some(stack @ Stack { document: Some(document), .. }) => {
             of_stack(look, stack, document, wishes, &mut decision);
+            spare(stack, document, wishes, &mut decision);
         }
     }
     decision.answers.retain(|id, _| wishes[id].in_time);
@@ -287,6 +286,50 @@ fn without_stack(look: &Look, wishes: &BTreeMap<u64, Wish>, decision: &mut Decis
         }
         decision.delete.extend(left);
     }
+}
+
+/// A stack is on its way out: because we closed it, or because somebody deletes it, nodes and all.
+fn while_deleted(look: &Look, stack: &Stack, wishes: &BTreeMap<u64, Wish>, decision: &mut Decision) {
+    let unwanted = || wishes.iter().filter(|(_, wish)| wish.wanted().is_none());
+    decision.delete = unwanted().flat_map(|(_, wish)| stubborn(look, stack, wish)).collect();
+    if stack.phase != Phase::Failed {
+        return;
+    }
+    let is_unwanted = |server: &Server| unwanted().any(|(_, wish)| wish.token == server.identity.token);
+    if look.servers.iter().all(is_unwanted) {
+        decision.act = Act::Delete;
+        return;
+    }
+    // What is left of it is not ours to delete. It cannot be updated any more, so what has no server never will.
+    for (id, wish) in wishes {
+        if wish.wanted().is_some() {
+            let message = format!("{} cannot be made: the stack is {}: {}", wish.name, stack.status, stack.reason);
+            decision.answers.insert(*id, Answer::Failed(Verdict::failed(message)));
+        } else if look.servers_of(&wish.token).next().is_none() {
+            decision.answers.insert(*id, wish.end());
+        }
+    }
+}
+
+/// Takes back an update by which Heat would replace a machine that it is not about.
+fn spare(stack: &Stack, document: &Document, wishes: &BTreeMap<u64, Wish>, decision: &mut Decision) {
+    let remove: &[NodeToken] = match &decision.act {
+        Act::Change(change) => &change.remove,
+        Act::Seal => &[],
+        Act::Wait | Act::Make | Act::Delete => return,
+    };
+    let mut stay = document.members().filter(|member| !remove.contains(&member.token));
+    let condemned = stay.find(|member| stack.resources.get(&member.name).is_some_and(|resource| resource.condemned));
+    let Some(Member { name, .. }) = condemned else { return };
+    let reason = &stack.resources[name].reason;
+    let message = format!(
+        "Heat has {name} down as failed, and would replace its server in any update of the stack ({reason}); mend it and \
+         have Heat check the stack, or take {name} out of the cluster"
+    );
+    for id in wishes.keys() {
+        decision.answers.entry(*id).or_insert_with(|| Answer::Failed(Verdict::failed(message.clone())));
+    }
+    decision.act = Act::Wait;
 }
 
 fn of_stack(
@@ -310,6 +353,10 @@ fn of_stack(
                 if document.by_name(&wish.name).is_some() {
                     *verdict = Some(Verdict::rejected(format!("{} is there already, under another token", wish.name)));
                 }
+            }
+            Want::There { .. } if document.by_token(&wish.token).is_some_and(|member| member.name != wish.name) => {
+                let message = format!("the token of {} belongs to another node", wish.name);
+                decision.answers.insert(*id, Answer::Failed(Verdict::rejected(message)));
             }
             Want::There { sent, verdict, .. } if document.is_sealed() => {
                 match health(look, stack, &wish.name, &wish.token) {

@@ -31,7 +31,8 @@ fn name(name: &str) -> NodeName {
 
 /// A stack with these machines, in that state, all of them there.
 fn look(status: &str, names: &[&str]) -> Look {
-    let resource = |phase, reason: &str, server| Resource { phase, reason: reason.to_owned(), server };
+    let resource =
+        |phase, reason: &str, server| Resource { phase, condemned: false, reason: reason.to_owned(), server };
     let resources = names.iter().map(|one| (name(one), resource(Phase::Complete, "", Some(format!("server-{one}")))));
     let stack = Stack {
         id: "id".into(),
@@ -47,7 +48,7 @@ fn look(status: &str, names: &[&str]) -> Look {
 
 /// The same, but Heat has given up on that machine.
 fn without(mut look: Look, broken: &str, reason: &str) -> Look {
-    let resource = Resource { phase: Phase::Failed, reason: reason.to_owned(), server: None };
+    let resource = Resource { phase: Phase::Failed, condemned: false, reason: reason.to_owned(), server: None };
     look.stack.as_mut().unwrap().resources.insert(name(broken), resource);
     look.servers.retain(|server| server.identity.node != name(broken));
     look
@@ -235,11 +236,37 @@ fn a_server_that_heat_waits_for_is_deleted_past_it() {
 }
 
 #[test]
-fn a_stack_that_would_not_be_deleted_is_deleted_again() {
-    let mut wishes = wishes([gone("w-1")]);
-    let decision = decide(&look("DELETE_FAILED", &["w-1"]), &mut wishes);
-    assert_eq!((decision.act, decision.delete.len()), (Act::Delete, 1));
-    assert!(decision.answers.is_empty());
+fn a_stack_that_would_not_be_deleted_is_deleted_again_if_nobody_else_is_in_it() {
+    let seen = look("DELETE_FAILED", &["w-1", "w-2"]);
+    let mut both = wishes([gone("w-1"), gone("w-2"), there("w-3")]);
+    let decision = decide(&seen, &mut both);
+    assert_eq!((decision.act, decision.delete.len(), decision.answers.len()), (Act::Delete, 2, 0));
+    // Somebody else had it deleted, and w-2 is still there.
+    let mut one = wishes([gone("w-1"), there("w-3")]);
+    let decision = decide(&seen, &mut one);
+    assert_eq!((decision.act, decision.delete.len()), (Act::Wait, 1));
+    assert!(matches!(&decision.answers[&1], Answer::Failed(why) if why.kind == FailureKind::Failed));
+    let left = Look { servers: vec![server("w-2", State::Active)], ..seen };
+    let decision = decide(&left, &mut one);
+    assert_eq!(decision.answers, BTreeMap::from([(0, Answer::Gone)]));
+    assert!(decision.delete.is_empty());
+}
+
+#[test]
+fn no_update_is_sent_that_would_replace_a_machine() {
+    // As after a check of the stack: the next update makes a new server of w-1, whatever the update is about.
+    let mut seen = without(look("CHECK_FAILED", &["w-1", "w-2"]), "w-1", "'status': expected 'ACTIVE', got 'ERROR'");
+    seen.stack.as_mut().unwrap().resources.get_mut(&name("w-1")).unwrap().condemned = true;
+    for wish in [gone("w-2"), gone("w-9"), there("w-3")] {
+        let decision = decide(&seen, &mut wishes([wish]));
+        assert_eq!((&decision.act, decision.delete.len()), (&Act::Wait, 0));
+        let Some(Answer::Failed(why)) = decision.answers.get(&0) else { panic!("{decision:?}") };
+        assert!(why.kind == FailureKind::Failed && why.message.contains("w-1 down as failed"), "{why:?}");
+    }
+    // Itself it may go, and all of them.
+    let change = removal(decide(&seen, &mut wishes([gone("w-1")])).act);
+    assert_eq!(change.remove, of(&["w-1"]));
+    assert!(removal(decide(&seen, &mut wishes([gone("w-1"), gone("w-2")])).act).close);
 }
 
 #[test]
@@ -282,6 +309,15 @@ fn a_name_is_one_machine() {
     let decision = decide(&look("UPDATE_COMPLETE", &["w-1"]), &mut wishes);
     assert!(matches!(&decision.answers[&0], Answer::Failed(verdict) if verdict.kind == FailureKind::Rejected));
     assert_eq!(decision.act, Act::Wait);
+}
+
+#[test]
+fn a_token_is_one_machine() {
+    let mut other = member("w-2");
+    other.token = member("w-1").token;
+    let decision = decide(&look("UPDATE_COMPLETE", &["w-1"]), &mut wishes([Wish::there(other)]));
+    assert!(matches!(&decision.answers[&0], Answer::Failed(verdict) if verdict.kind == FailureKind::Rejected));
+    assert_eq!(decision.act, Act::Wait, "what has the token is not touched");
 }
 
 #[test]

@@ -186,7 +186,10 @@ impl World {
                 None => Phase::Untouched,
             };
             let reason = if phase == Phase::Failed { "No valid host was found." } else { "" };
-            (member.name.clone(), Resource { phase, reason: reason.into(), server: server.map(ToString::to_string) })
+            (
+                member.name.clone(),
+                Resource { phase, condemned: false, reason: reason.into(), server: server.map(ToString::to_string) },
+            )
         };
         let phase = match (heat.at_work, heat.failed.is_empty()) {
             (true, _) => Phase::InProgress,

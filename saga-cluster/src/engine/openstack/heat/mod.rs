@@ -15,9 +15,10 @@
 //! | such an answer to any other update | failed, for everybody who waits |
 //! | a resource `CREATE_FAILED`, and Heat has given up | taken out. No valid host or no quota: rejected. Else failed |
 //! | a server that broke or went away, of a machine that is to be made | taken out, and made anew or failed |
+//! | a resource `CHECK_FAILED`, of a machine that is to stay | no update is sent: Heat would replace its server |
 //! | a stack in progress | waited for. Only removals are not put off |
 //! | a stack that ended, whoever ended it | its machines are gone if Nova says so too; to make one, a new stack is made |
-//! | `DELETE_FAILED` | deleted again, and what servers are left are deleted at Nova |
+//! | `DELETE_FAILED` | what is to go is deleted at Nova, and the stack once nothing else is in it |
 //! | 409, 429, 5xx, no answer | look again; failed, if nothing else is to be had for half a minute |
 
 mod decide;
@@ -35,14 +36,15 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 
-use self::decide::{Act, Answer, Health, Look, Stack, Verdict, Want, Wish, health, named};
+use self::decide::{Act, Answer, Health, Look, Phase, Stack, Verdict, Want, Wish, health, named};
 use self::queue::{Pace, Place, Queue};
 use self::stacks::{Cloud, stack_name};
 use self::template::{Change, Document, is_refusal_of_marks};
 use super::Session;
 use super::failure::CallError;
 use super::nova::servers::{Server, State};
-use super::nova::{Nova, check, settings};
+use super::nova::settings::{self, Described};
+use super::nova::{Nova, check};
 use crate::FailureKind;
 use crate::engine::{Engine, EngineCheck, EngineError, Finding, Machine, NodeOrder};
 use crate::model::{ClusterName, ClusterSpec, Doomed, Node, NodeToken};
@@ -142,9 +144,7 @@ impl HeatEngine {
         };
         match timeout(limit, fulfilled).await {
             // It may have been sent, and taken, before.
-            Ok(fulfilled) => {
-                fulfilled.map_err(|error| EngineError::failed(format!("{name} is not {doing}")).because(error))
-            }
+            Ok(fulfilled) => fulfilled.map_err(|error| error.into_failed(&format!("{name} is not {doing}"))),
             Err(_) => Err(EngineError::failed(format!("{name} is not {doing} after {limit:?}: {}", queue.seen()))),
         }
     }
@@ -292,7 +292,7 @@ impl HeatEngine {
 
     async fn look(&self, cluster: &ClusterName) -> Result<Look, EngineError> {
         let look = self.cloud.look(cluster).await;
-        look.map_err(|error| EngineError::failed(format!("looking for the machines of {cluster}")).because(error))
+        look.map_err(|error| error.into_failed(&format!("looking for the machines of {cluster}")))
     }
 }
 
@@ -334,7 +334,9 @@ fn machines(cluster: &ClusterName, look: &Look) -> Vec<Machine> {
         machines.entry(machine.token.clone()).or_insert(machine);
     }
     let stack = look.stack.as_ref().filter(|stack| !stack.deleting);
-    let members = look.stack.iter().filter_map(|stack| stack.document.as_ref()).flat_map(Document::members);
+    // One whose deletion failed never comes to anything again: what it has left are servers.
+    let alive = look.stack.iter().filter(|stack| !stack.deleting || stack.phase != Phase::Failed);
+    let members = alive.filter_map(|stack| stack.document.as_ref()).flat_map(Document::members);
     for member in members {
         let (node, token) = (member.name.clone(), member.token.clone());
         let machine = Machine { cluster: cluster.clone(), node, token: token.clone(), address: None, ready: false };
@@ -370,12 +372,11 @@ impl Engine for HeatEngine {
     }
 
     fn validate(&self, spec: &ClusterSpec) -> Result<(), EngineError> {
-        settings::validate(spec)
+        Described::all(spec).map(drop)
     }
 
     async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {
-        self.validate(spec)?;
-        let mut check = check::check(&self.cloud.nova, spec).await?;
+        let mut check = check::check(&self.cloud.nova, &Described::all(spec)?).await?;
         let about = format!("stack {}", stack_name(&spec.name));
         check.findings.push(match self.cloud.stack(&spec.name).await {
             Ok(None) => Finding::ok(about, "Heat has none of that name yet"),
@@ -401,7 +402,7 @@ impl Engine for HeatEngine {
             Some(cluster) => Some(cluster),
             None => {
                 let found = self.cloud.cluster_of(token).await;
-                found.map_err(|error| EngineError::failed(format!("looking for {token}")).because(error))?
+                found.map_err(|error| error.into_failed(&format!("looking for {token}")))?
             }
         };
         let Some(cluster) = cluster else { return Ok(None) };

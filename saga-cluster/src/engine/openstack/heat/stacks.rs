@@ -130,8 +130,10 @@ impl Cloud {
         let resources = listed.into_iter().filter_map(|one| {
             let name: NodeName = one.resource_name.parse().ok()?;
             let phase = Phase::read(&one.resource_status);
+            let condemned = phase == Phase::Failed && !one.resource_status.starts_with("CREATE_");
             let server = one.physical_resource_id.filter(|id| !id.is_empty());
-            Some((name, Resource { phase, reason: one.resource_status_reason.unwrap_or_default(), server }))
+            let reason = one.resource_status_reason.unwrap_or_default();
+            Some((name, Resource { phase, condemned, reason, server }))
         });
         Ok(Some(Stack {
             id,

@@ -8,8 +8,6 @@ use super::template::tests::{cluster, document, member};
 use super::*;
 use crate::engine::Severity;
 use crate::engine::openstack::CloudConfig;
-use crate::engine::openstack::config::{Credential, Interface, Login};
-use crate::engine::openstack::secret::Secret;
 use crate::model::NewNode;
 
 const ID: &str = "32975d4c-d08f-42a7-92c3-281326052db9";
@@ -35,16 +33,7 @@ async fn cloud() -> (MockServer, HeatEngine) {
     let flavors = json!({ "flavors": [{ "id": "42", "name": "small", "vcpus": 1, "ram": 64 }] });
     answer(&server, get("/v2.1/flavors/detail"), 200, flavors).await;
     answer(&server, get("/image/v2/images"), 200, json!({ "images": [{ "id": IMAGE, "name": "tiny" }] })).await;
-    let config = CloudConfig {
-        auth_url: format!("{uri}/v3"),
-        login: Login::ApplicationCredential { credential: Credential::Id("me".into()), secret: Secret::new("hush") },
-        region: None,
-        interface: Interface::Public,
-        ca_file: None,
-        endpoints: Default::default(),
-        origin: "a test".into(),
-    };
-    (server, HeatEngine::new(Session::new(config).unwrap()))
+    (server, HeatEngine::new(Session::new(CloudConfig::of_test(&uri)).unwrap()))
 }
 
 fn get(place: &str) -> MockBuilder {

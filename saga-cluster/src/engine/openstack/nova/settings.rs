@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::Value;
 
 use crate::engine::EngineError;
-use crate::model::{ClusterSpec, Settings};
+use crate::model::{ClusterSpec, NodeGroup, Settings};
 
 /// The port of a node's address, unless the settings say another: that of SSH.
 const USUAL_PORT: u16 = 22;
@@ -57,6 +57,21 @@ pub(in crate::engine::openstack) enum Networks {
 }
 
 impl Described {
+    /// Understands the settings of each group of a spec.
+    ///
+    /// # Errors
+    /// [`EngineError`] (rejected), with everything that is wrong, one a line.
+    pub(in crate::engine::openstack) fn all(spec: &ClusterSpec) -> Result<Vec<(&NodeGroup, Self)>, EngineError> {
+        let (mut described, mut problems) = (Vec::new(), Vec::new());
+        for group in &spec.groups {
+            match Self::read(&spec.settings_of(group)) {
+                Ok(one) => described.push((group, one)),
+                Err(wrong) => problems.extend(wrong.iter().map(|one| format!("group `{}`: {one}", group.name))),
+            }
+        }
+        if problems.is_empty() { Ok(described) } else { Err(EngineError::rejected(problems.join("\n"))) }
+    }
+
     /// Understands settings. Names that it does not know may be the plugin's.
     ///
     /// # Errors
@@ -86,19 +101,6 @@ impl Described {
         }
         if reader.problems.is_empty() { Ok(described) } else { Err(reader.problems) }
     }
-}
-
-/// Whether the settings of all groups make sense.
-///
-/// # Errors
-/// [`EngineError`] (rejected), with every mistake, one a line.
-pub(in crate::engine::openstack) fn validate(spec: &ClusterSpec) -> Result<(), EngineError> {
-    let problems = spec.groups.iter().flat_map(|group| {
-        let problems = Described::read(&spec.settings_of(group)).err().unwrap_or_default();
-        problems.into_iter().map(|problem| format!("group `{}`: {problem}", group.name))
-    });
-    let problems: Vec<String> = problems.collect();
-    if problems.is_empty() { Ok(()) } else { Err(EngineError::rejected(problems.join("\n"))) }
 }
 
 struct Reader<'a> {
