@@ -8,7 +8,7 @@ use super::args::{Options, STORE_VARIABLE};
 use super::paths::DataDir;
 use super::trouble::{Trouble, chain};
 #[cfg(feature = "openstack")]
-use crate::engine::openstack::{NovaEngine, Session};
+use crate::engine::openstack::{HeatEngine, NovaEngine, Session};
 use crate::engine::{Engine, ProcessEngine};
 use crate::plugin::{BlocksPlugin, CommandsPlugin, Plugin};
 #[cfg(feature = "redis")]
@@ -33,7 +33,11 @@ impl Kit {
         let kit = kit.plugin(RedisPlugin::KIND, RedisPlugin::new());
         #[cfg(feature = "openstack")]
         // Which cloud that is, and whether there is one, is looked at when somebody asks for a server.
-        let kit = kit.engine(NovaEngine::KIND, NovaEngine::new(Session::of_environment()));
+        let kit = {
+            let session = Session::of_environment();
+            kit.engine(HeatEngine::KIND, HeatEngine::new(session.clone()))
+                .engine(NovaEngine::KIND, NovaEngine::new(session))
+        };
         Ok(kit)
     }
 

@@ -20,7 +20,6 @@ pub(crate) enum Service {
     /// Neutron.
     Network,
     /// Heat.
-    #[allow(dead_code)] // Its engine comes next.
     Orchestration,
 }
 
@@ -79,6 +78,10 @@ impl Call {
         Self { body: Some(body), ..Self::new(Method::POST, service, path) }
     }
 
+    pub(crate) fn patch(service: Service, path: impl Into<String>, body: Value) -> Self {
+        Self { body: Some(body), ..Self::new(Method::PATCH, service, path) }
+    }
+
     pub(crate) fn delete(service: Service, path: impl Into<String>) -> Self {
         Self::new(Method::DELETE, service, path)
     }
@@ -97,7 +100,6 @@ impl Call {
 
     /// How long an answer may take, instead of the usual time.
     #[must_use]
-    #[allow(dead_code)] // The stack engine's.
     pub(crate) fn within(mut self, limit: Duration) -> Self {
         self.within = Some(limit);
         self
@@ -136,9 +138,6 @@ pub(super) fn query_string(query: &[(&'static str, String)]) -> String {
 /// An answer that is not an error.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    #[allow(dead_code)] // The stack engine's.
-    pub(crate) status: u16,
-    #[allow(dead_code)] // Read by whoever needs a location or a request's id.
     pub(crate) headers: HeaderMap,
     /// `Null` if it was empty.
     pub(crate) body: Value,

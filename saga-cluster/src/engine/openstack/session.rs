@@ -67,12 +67,6 @@ impl Session {
         self.0.cloud.get().map_or_else(|error| error.to_string(), |cloud| cloud.config.origin().to_owned())
     }
 
-    /// The project that the login is for.
-    #[allow(dead_code)] // The stack engine's.
-    pub(crate) async fn project_id(&self) -> Result<Option<String>, CallError> {
-        Ok(self.token().await?.project_id.clone())
-    }
-
     /// The root of a service's endpoint, as the catalog has it.
     pub(crate) async fn endpoint(&self, service: Service) -> Result<String, CallError> {
         let (cloud, token) = (self.0.cloud.get()?, self.token().await?);
@@ -195,7 +189,7 @@ impl Session {
         }
         let body = if text.trim().is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text) };
         match body {
-            Ok(body) => Ok(Answer { status, headers: response.headers().clone(), body, what, url: place(url) }),
+            Ok(body) => Ok(Answer { headers: response.headers().clone(), body, what, url: place(url) }),
             Err(error) => Err(CallError::Garbled { what, url: place(url), why: error.to_string() }),
         }
     }

@@ -19,7 +19,6 @@ pub(super) struct Token {
     pub(super) secret: Secret,
     /// From when on another one should be used.
     pub(super) renew_at: Instant,
-    pub(super) project_id: Option<String>,
     catalog: Vec<Entry>,
 }
 
@@ -66,14 +65,8 @@ fn domain_json(domain: &Domain) -> Value {
 struct Body {
     expires_at: String,
     issued_at: String,
-    project: Option<Named>,
     #[serde(default)]
     catalog: Vec<Entry>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Named {
-    id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,7 +105,6 @@ impl Token {
         Ok(Self {
             secret: Secret::new(secret),
             renew_at: asked + life.saturating_sub(MARGIN.min(life / 10)),
-            project_id: body.project.map(|project| project.id),
             catalog: body.catalog,
         })
     }

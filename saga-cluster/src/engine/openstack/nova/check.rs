@@ -35,7 +35,10 @@ struct Absolute {
 ///
 /// # Errors
 /// [`EngineError`], if there is no way in: then nothing can be looked at.
-pub(super) async fn check(nova: &Nova, groups: &[(&NodeGroup, Described)]) -> Result<EngineCheck, EngineError> {
+pub(in crate::engine::openstack) async fn check(
+    nova: &Nova,
+    groups: &[(&NodeGroup, Described)],
+) -> Result<EngineCheck, EngineError> {
     let limits = nova.call(Call::get(Service::Compute, "/limits")).await;
     let limits = limits.map_err(|error| error.into_engine("Nova cannot be asked"))?;
     let mut findings = vec![Finding::ok("credentials", format!("{} lets us in", nova.session.origin()))];

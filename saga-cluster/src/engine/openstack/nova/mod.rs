@@ -13,12 +13,12 @@
 //! | `ERROR`, or still `ACTIVE`, after a deletion | it is asked for again |
 //! | 409, 429, 5xx, no answer | failed |
 
-mod check;
+pub(in crate::engine::openstack) mod check;
 mod names;
-mod resolve;
-mod servers;
-mod settings;
-mod tags;
+pub(in crate::engine::openstack) mod resolve;
+pub(in crate::engine::openstack) mod servers;
+pub(in crate::engine::openstack) mod settings;
+pub(in crate::engine::openstack) mod tags;
 mod version;
 
 use std::sync::Arc;
@@ -58,14 +58,19 @@ pub struct NovaEngine {
 
 /// Nova, with the microversion that is spoken with it.
 #[derive(Debug, Clone)]
-struct Nova {
-    session: Session,
+pub(in crate::engine::openstack) struct Nova {
+    pub(in crate::engine::openstack) session: Session,
     version: Arc<OnceCell<String>>,
     names: Names,
 }
 
 impl Nova {
-    async fn call(&self, call: Call) -> Result<Answer, CallError> {
+    /// Nova, as it is reached through that session. Nothing is sent yet.
+    pub(in crate::engine::openstack) fn new(session: Session) -> Self {
+        Self { session, version: Arc::default(), names: Names::default() }
+    }
+
+    pub(in crate::engine::openstack) async fn call(&self, call: Call) -> Result<Answer, CallError> {
         if call.service() != Service::Compute {
             return self.session.call(call).await;
         }
@@ -81,7 +86,7 @@ impl Nova {
     }
 
     /// Asks for the deletion of a server. One that is gone is fine.
-    async fn delete(&self, server: &Server) -> Result<(), CallError> {
+    pub(in crate::engine::openstack) async fn delete(&self, server: &Server) -> Result<(), CallError> {
         match self.call(Call::delete(Service::Compute, format!("/servers/{}", server.id))).await {
             Ok(_) => Ok(()),
             Err(error) if error.status() == Some(404) => Ok(()),
@@ -97,7 +102,7 @@ impl NovaEngine {
     /// An engine that makes its servers through that session. Nothing is sent yet.
     pub fn new(session: Session) -> Self {
         Self {
-            nova: Nova { session, version: Arc::default(), names: Names::default() },
+            nova: Nova::new(session),
             look_every: POLL,
             ready_within: Duration::from_secs(4 * 60),
             gone_within: Duration::from_secs(45),

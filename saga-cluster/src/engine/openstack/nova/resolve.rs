@@ -13,8 +13,8 @@ use crate::engine::openstack::call::{Call, Service};
 use crate::engine::openstack::failure::CallError;
 
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Named {
-    pub(super) id: String,
+pub(in crate::engine::openstack) struct Named {
+    pub(in crate::engine::openstack) id: String,
     #[serde(default)]
     pub(super) name: String,
     #[serde(default)]
@@ -26,7 +26,7 @@ pub(super) struct Named {
 
 /// Something that a setting names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(in crate::engine::openstack) enum Kind {
     Flavor,
     Image,
     Network,
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(in crate::engine::openstack) fn as_str(self) -> &'static str {
         match self {
             Self::Flavor => "flavor",
             Self::Image => "image",
@@ -68,7 +68,7 @@ impl Nova {
     ///
     /// # Errors
     /// [`EngineError`]: rejected, if there is none or more than one; failed, if it cannot be told.
-    pub(super) async fn resolve(&self, kind: Kind, said: &str) -> Result<Named, EngineError> {
+    pub(in crate::engine::openstack) async fn resolve(&self, kind: Kind, said: &str) -> Result<Named, EngineError> {
         let what = kind.as_str();
         let (by_name, key) = kind.by_name(said);
         let ask = async |call: Call| -> Result<Vec<Named>, CallError> { self.call(call).await?.read_at(key) };

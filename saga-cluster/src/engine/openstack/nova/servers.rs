@@ -15,19 +15,19 @@ use crate::engine::openstack::failure::CallError;
 
 /// A server that is one of ours.
 #[derive(Debug, Clone)]
-pub(super) struct Server {
-    pub(super) id: String,
-    pub(super) identity: Identity,
+pub(in crate::engine::openstack) struct Server {
+    pub(in crate::engine::openstack) id: String,
+    pub(in crate::engine::openstack) identity: Identity,
     /// When it was made, as Nova writes it: later is greater. None if its details cannot be had.
-    pub(super) created: Option<String>,
-    pub(super) state: State,
+    pub(in crate::engine::openstack) created: Option<String>,
+    pub(in crate::engine::openstack) state: State,
     /// Where its node answers, as far as that is known.
-    pub(super) address: Option<SocketAddr>,
+    pub(in crate::engine::openstack) address: Option<SocketAddr>,
 }
 
 /// What becomes of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
+pub(in crate::engine::openstack) enum State {
     Active,
     Building,
     /// It failed, for that reason.
@@ -70,8 +70,8 @@ struct Detail {
 }
 
 #[derive(Debug, Deserialize)]
-struct Fault {
-    message: String,
+pub(in crate::engine::openstack) struct Fault {
+    pub(in crate::engine::openstack) message: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,7 +79,7 @@ struct Link {
     rel: String,
 }
 
-fn state(status: &str, task_state: Option<&str>, fault: Option<Fault>) -> State {
+pub(in crate::engine::openstack) fn state(status: &str, task_state: Option<&str>, fault: Option<Fault>) -> State {
     match (status, task_state) {
         // A server that was broken by its deletion says `ERROR`, and is not on its way any more.
         ("ERROR", _) => State::Error(fault.map_or_else(|| "no reason given".into(), |fault| fault.message)),

@@ -17,7 +17,7 @@ const NETWORK: &str = "sc-network";
 const MOST_USER_DATA: usize = 49_149;
 
 /// The names of the settings that there are.
-pub(super) const KNOWN: &[&str] = &[
+pub(in crate::engine::openstack) const KNOWN: &[&str] = &[
     "flavor",
     "image",
     "key_name",
@@ -33,23 +33,23 @@ pub(super) const KNOWN: &[&str] = &[
 
 /// A server as the settings of its group describe it, its parts by name or id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Described {
-    pub(super) flavor: String,
-    pub(super) image: String,
-    pub(super) key_name: Option<String>,
-    pub(super) networks: Networks,
+pub(in crate::engine::openstack) struct Described {
+    pub(in crate::engine::openstack) flavor: String,
+    pub(in crate::engine::openstack) image: String,
+    pub(in crate::engine::openstack) key_name: Option<String>,
+    pub(in crate::engine::openstack) networks: Networks,
     /// The network whose address is the node's.
-    pub(super) address_network: Option<String>,
-    pub(super) security_groups: Vec<String>,
-    pub(super) server_group: Option<String>,
-    pub(super) availability_zone: Option<String>,
-    pub(super) metadata: BTreeMap<String, String>,
-    pub(super) user_data: Option<String>,
-    pub(super) port: u16,
+    pub(in crate::engine::openstack) address_network: Option<String>,
+    pub(in crate::engine::openstack) security_groups: Vec<String>,
+    pub(in crate::engine::openstack) server_group: Option<String>,
+    pub(in crate::engine::openstack) availability_zone: Option<String>,
+    pub(in crate::engine::openstack) metadata: BTreeMap<String, String>,
+    pub(in crate::engine::openstack) user_data: Option<String>,
+    pub(in crate::engine::openstack) port: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Networks {
+pub(in crate::engine::openstack) enum Networks {
     /// Whatever the project has.
     Auto,
     Nothing,
@@ -61,7 +61,7 @@ impl Described {
     ///
     /// # Errors
     /// [`EngineError`] (rejected), with everything that is wrong, one a line.
-    pub(super) fn all(spec: &ClusterSpec) -> Result<Vec<(&NodeGroup, Self)>, EngineError> {
+    pub(in crate::engine::openstack) fn all(spec: &ClusterSpec) -> Result<Vec<(&NodeGroup, Self)>, EngineError> {
         let (mut described, mut problems) = (Vec::new(), Vec::new());
         for group in &spec.groups {
             match Self::read(&spec.settings_of(group)) {
@@ -76,7 +76,7 @@ impl Described {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub(super) fn read(settings: &Settings) -> Result<Self, Vec<String>> {
+    pub(in crate::engine::openstack) fn read(settings: &Settings) -> Result<Self, Vec<String>> {
         let mut reader = Reader { settings, problems: Vec::new() };
         let described = Self {
             flavor: reader.needed("flavor"),
@@ -171,7 +171,7 @@ impl Reader<'_> {
 
 impl Described {
     /// What the server keeps for whoever asks it for its address later, who does not know the settings.
-    pub(super) fn kept(&self) -> BTreeMap<String, String> {
+    pub(in crate::engine::openstack) fn kept(&self) -> BTreeMap<String, String> {
         let mut kept = self.metadata.clone();
         kept.insert(PORT.to_owned(), self.port.to_string());
         kept.extend(self.address_network.clone().map(|network| (NETWORK.to_owned(), network)));
@@ -181,7 +181,7 @@ impl Described {
 
 /// The address among those of a server that its node has: of the chosen network, or of the first by name; IPv4 before IPv6;
 /// a floating one before a fixed one. What was chosen is in its metadata.
-pub(super) fn address(
+pub(in crate::engine::openstack) fn address(
     addresses: &BTreeMap<String, Vec<NetAddress>>,
     metadata: &BTreeMap<String, String>,
 ) -> Option<SocketAddr> {
@@ -197,7 +197,7 @@ pub(super) fn address(
 
 /// An address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-pub(super) struct NetAddress {
+pub(in crate::engine::openstack) struct NetAddress {
     addr: IpAddr,
     #[serde(rename = "OS-EXT-IPS:type")]
     kind: Option<String>,

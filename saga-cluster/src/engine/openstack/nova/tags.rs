@@ -14,10 +14,10 @@ const FIRST_PART: usize = 50;
 
 /// Who a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) cluster: ClusterName,
-    pub(super) node: NodeName,
-    pub(super) token: NodeToken,
+pub(in crate::engine::openstack) struct Identity {
+    pub(in crate::engine::openstack) cluster: ClusterName,
+    pub(in crate::engine::openstack) node: NodeName,
+    pub(in crate::engine::openstack) token: NodeToken,
 }
 
 impl Identity {

@@ -38,6 +38,7 @@ struct Recorder {
     cloud: Cloud,
     token: String,
     catalog: Token,
+    project: String,
     scrub: Scrub,
 }
 
@@ -52,9 +53,10 @@ impl Recorder {
         let status = answer.status().as_u16();
         let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         let catalog = Token::read(&secret, body.clone(), Instant::now()).unwrap();
+        let project = body["token"]["project"]["id"].as_str().unwrap().to_owned();
         let mut scrub = Scrub { roots: roots(&body), ids: BTreeMap::new() };
         write("login", "POST /v3/auth/tokens", status, scrub.clean("", body));
-        Self { cloud, token: secret, catalog, scrub }
+        Self { cloud, token: secret, catalog, project, scrub }
     }
 
     /// Asks, and keeps the answer under that name if there is one.
@@ -103,7 +105,7 @@ impl Recorder {
 
     /// How many servers the project may have; -1 for as many as it likes.
     async fn quota(&mut self, instances: i32) {
-        let project = self.catalog.project_id.clone().unwrap();
+        let project = self.project.clone();
         let body = Some(json!({ "quota_set": { "instances": instances, "force": true } }));
         self.ask("", Method::PUT, Service::Compute, &format!("/os-quota-sets/{project}"), body).await;
     }
