@@ -145,6 +145,19 @@ impl Cloud {
         }
         Ok(consumers)
     }
+
+    /// The servers that the stack of that name has by Heat's account; `None` if there is no such stack.
+    async fn stack(&self, name: &str) -> Result<Option<BTreeSet<String>>, String> {
+        let heat = self.endpoint("orchestration")?;
+        let listed = self.get(format!("{heat}/stacks")).await?;
+        let stacks = listed["stacks"].as_array().ok_or("Heat names no stacks")?;
+        let Some(stack) = stacks.iter().find(|stack| stack["stack_name"] == name) else { return Ok(None) };
+        let id = stack["id"].as_str().ok_or("a stack has no id")?;
+        let has = self.get(format!("{heat}/stacks/{name}/{id}/resources")).await?;
+        let has = has["resources"].as_array().ok_or("a stack names no resources")?.iter();
+        let servers = has.filter(|resource| resource["resource_type"] == "OS::Nova::Server");
+        Ok(Some(servers.filter_map(|server| server["physical_resource_id"].as_str().map(str::to_owned)).collect()))
+    }
 }
 
 async fn read(answer: reqwest::Response) -> Result<Value, String> {
@@ -173,6 +186,13 @@ pub(crate) async fn holds_exactly(by: By, cluster: &ClusterName, record: Option<
     let ours = cloud.servers_of(&prefix).await?;
     let seen: Vec<_> = ours.iter().map(|server| (server.name.clone(), server.status.clone())).collect();
     expect(seen == expected, || format!("Nova has the servers {seen:?}, the record {expected:?}"))?;
+
+    if let Some(name) = by.stack_name(cluster) {
+        let stack = cloud.stack(&name).await?;
+        expect(stack.is_none() || record.is_some(), || format!("a stack is left: {name}"))?;
+        let (has, there) = (stack.unwrap_or_default(), ours.iter().map(|server| server.id.clone()).collect());
+        expect(has == there, || format!("the stack has the servers {has:?}, Nova {there:?}"))?;
+    }
 
     let mut wrong = String::new();
     // Others make servers meanwhile; and Nova gives back what a server held only after it was seen to be gone.

@@ -20,11 +20,12 @@ async fn behind(site: &Site<By>, losing: Losing) -> Result<(Program, Proxy), Str
 
 /// The first requests of each kind are cut off, or answered to nobody: all that is asked for is done, and once.
 pub(crate) async fn connections_are_cut(by: By, loss: Loss) -> Result<(), String> {
-    let losing = |method| Losing { method, loss, times: 2 };
+    let times = by.requests().min(2);
+    let losing = |method| Losing { method, loss, times };
     on_a_site(by, async |site, plain| {
         let (program, proxy) = behind(site, losing("POST")).await?;
         program.create()?.succeeds().await?;
-        proxy.has_lost(2).await?;
+        proxy.has_lost(times).await?;
         is_as_created(site, plain).await?;
 
         // A scale has one node that goes.
@@ -35,7 +36,7 @@ pub(crate) async fn connections_are_cut(by: By, loss: Loss) -> Result<(), String
 
         let (program, proxy) = behind(site, losing("DELETE")).await?;
         program.delete()?.succeeds().await?;
-        proxy.has_lost(by.deletions().min(2)).await?;
+        proxy.has_lost(times).await?;
         is_gone(site, plain).await
     })
     .await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_cluster::engine::Engine;
-use saga_cluster::engine::openstack::{CloudConfig, NovaEngine, Session};
+use saga_cluster::engine::openstack::{CloudConfig, HeatEngine, NovaEngine, Session};
 use saga_cluster::model::{Cluster, ClusterName};
 use saga_cluster::plugin::CommandsPlugin;
 use saga_cluster::service::ServiceBuilder;
@@ -18,12 +18,13 @@ use crate::deaths::{Site, World};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum By {
     Nova,
+    Heat,
 }
 
 impl By {
     /// Those that are to be tried: the one that `OPENSTACK_ENGINE` names, or all.
     pub(crate) fn chosen() -> Result<Vec<Self>, String> {
-        const ALL: &[By] = &[By::Nova];
+        const ALL: &[By] = &[By::Nova, By::Heat];
         match std::env::var("OPENSTACK_ENGINE") {
             Err(_) => Ok(ALL.to_vec()),
             Ok(name) => match ALL.iter().find(|by| by.kind() == name) {
@@ -37,6 +38,7 @@ impl By {
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Nova => NovaEngine::KIND,
+            Self::Heat => HeatEngine::KIND,
         }
     }
 
@@ -44,6 +46,7 @@ impl By {
     pub(crate) fn service(self) -> &'static str {
         match self {
             Self::Nova => "compute",
+            Self::Heat => "orchestration",
         }
     }
 
@@ -51,13 +54,23 @@ impl By {
     pub(crate) fn method_of_a_scale(self) -> &'static str {
         match self {
             Self::Nova => "DELETE",
+            Self::Heat => "PATCH",
         }
     }
 
-    /// How many requests of method `DELETE` a cluster of three nodes takes to go, at least.
-    pub(crate) fn deletions(self) -> u32 {
+    /// How many requests of one method a cluster of three nodes takes to come and to go.
+    pub(crate) fn requests(self) -> u32 {
         match self {
             Self::Nova => 3,
+            Self::Heat => 1,
+        }
+    }
+
+    /// What the engine calls the stack of a cluster, if it makes one.
+    pub(crate) fn stack_name(self, cluster: &ClusterName) -> Option<String> {
+        match self {
+            Self::Nova => None,
+            Self::Heat => Some(format!("sc-{cluster}")),
         }
     }
 
@@ -65,6 +78,7 @@ impl By {
     pub(crate) fn server_name(self, cluster: &ClusterName, node: &str) -> String {
         match self {
             Self::Nova => format!("{cluster}-{node}"),
+            Self::Heat => format!("{cluster}.{node}"),
         }
     }
 }
@@ -94,6 +108,7 @@ impl World for By {
         let session = Session::new(config).map_err(|error| error.to_string())?;
         Ok(match self {
             Self::Nova => Arc::new(NovaEngine::new(session)),
+            Self::Heat => Arc::new(HeatEngine::new(session)),
         })
     }
 
