@@ -14,7 +14,7 @@ use crate::store::sled::frame::{Extent, Kind, Origin, Standing};
 use crate::store::sled::group::Group;
 use crate::store::sled::index::{FrameLog, Index, Live};
 use crate::store::sled::{Core, MAX_RECORD_BYTES, damaged};
-use crate::store::{Append, NewRun, Refused, RunSummary, StoreError};
+use crate::store::{Append, Refused, RunSummary, StoreError};
 
 /// How many small changes of trees are made between two syncs; see [`UNSYNCED_BYTES`].
 const UNSYNCED_DELETES: usize = 64;
@@ -41,9 +41,18 @@ struct Planned {
     starts: bool,
 }
 
+impl Planned {
+    fn run(&self) -> &RunId {
+        &self.head.summary().run
+    }
+}
+
 /// A batch that was checked and laid out.
 struct Plan {
-    runs: HashMap<RunId, Planned>,
+    /// In the order in which they come in the batch.
+    runs: Vec<Planned>,
+    /// Where each run is in `runs`.
+    places: HashMap<RunId, usize>,
     /// Keys that the batch takes (`Some`) and frees.
     keys: HashMap<ExclusiveKey, Option<RunId>>,
     group: Group,
@@ -117,7 +126,7 @@ impl Core {
         let mut writer = self.write()?;
         let bytes = batch.iter().flat_map(|append| &append.records).map(|record| record.bytes.len()).sum();
         self.disk.check_room(bytes)?;
-        let mut plan = Plan { runs: HashMap::new(), keys: HashMap::new(), group: Group::new(writer.log.next()) };
+        let mut plan = Plan::new(batch.len(), writer.log.next());
         let answers = {
             let index = self.index();
             batch.iter().map(|append| self.plan(&mut plan, &index, append, now)).collect::<Result<Vec<_>, _>>()?
@@ -145,14 +154,14 @@ impl Core {
         if let Some(what) = index.damaged.get(&append.run) {
             return Ok(Err(Refused::Damaged { run: run(), what: what.clone() }));
         }
-        if let Some(planned) = plan.runs.get(&append.run) {
+        if let Some(at) = plan.places.get(&append.run).copied() {
             if append.start.is_some() {
                 return Ok(Err(Refused::Exists { run: run() }));
             }
-            if let Err(refused) = planned.head.check(append) {
+            if let Err(refused) = plan.runs[at].head.check(append) {
                 return Ok(Err(refused));
             }
-            plan.take(append, None);
+            plan.take(append, at, false);
             return Ok(Ok(()));
         }
         let live = index.live.get(&append.run);
@@ -168,17 +177,19 @@ impl Core {
             if let Err(refused) = live.head.check(append) {
                 return Ok(Err(refused));
             }
-            let planned = Planned { head: live.head.clone(), extents: Vec::new(), starts: false };
-            plan.runs.insert(run(), planned);
-            plan.take(append, None);
+            let at = plan.add(Planned { head: live.head.clone(), extents: Vec::with_capacity(1), starts: false });
+            plan.take(append, at, false);
         } else if let Some(new) = &append.start {
             if let Some(key) = &new.key {
                 let holder = plan.keys.get(key).cloned().unwrap_or_else(|| index.keys.get(key).cloned());
                 if let Some(holder) = holder {
                     return Ok(Err(Refused::KeyHeld { key: key.clone(), holder }));
                 }
+                plan.keys.insert(key.clone(), Some(append.run.clone()));
             }
-            plan.take(append, Some((new, now)));
+            let head = Head::start(append, new, now);
+            let at = plan.add(Planned { head, extents: Vec::with_capacity(1), starts: true });
+            plan.take(append, at, true);
         }
         Ok(Ok(()))
     }
@@ -186,16 +197,13 @@ impl Core {
     fn commit(&self, writer: &mut Writer, plan: Plan) -> Result<(), StoreError> {
         // Ended runs first. An entry that is durable while the frame with the run's end is not points behind the newest
         // frame, so it is recognised and dropped when the store is opened.
-        let mut ended_runs = HashMap::new();
-        for (run, planned) in &plan.runs {
-            if planned.head.status().is_ended() {
-                let mut extents = self.index().live.get(run).map_or_else(Vec::new, |live| live.extents.clone());
-                extents.extend_from_slice(&planned.extents);
-                let entry = Ended { summary: planned.head.summary().clone(), extents, side: false };
-                self.insert(writer, &self.disk.by_end, &ended::end_key(&entry.summary), Vec::new())?;
-                self.insert_ended(writer, &entry)?;
-                ended_runs.insert(run.clone(), entry);
-            }
+        for planned in plan.runs.iter().filter(|planned| planned.head.status().is_ended()) {
+            let summary = planned.head.summary();
+            let mut extents = self.index().live.get(&summary.run).map_or_else(Vec::new, |live| live.extents.clone());
+            extents.extend_from_slice(&planned.extents);
+            let entry = Ended { summary: summary.clone(), extents, side: false };
+            self.insert(writer, &self.disk.by_end, &ended::end_key(&entry.summary), Vec::new())?;
+            self.insert_ended(writer, &entry)?;
         }
         self.insert_group(writer, plan.group)?;
         self.sync(writer)?;
@@ -207,15 +215,16 @@ impl Core {
                 None => index.keys.remove(&key),
             };
         }
-        for (run, planned) in plan.runs {
+        for planned in plan.runs {
             for extent in &planned.extents {
                 writer.log.keep(extent);
             }
-            if ended_runs.contains_key(&run) {
-                index.live.remove(&run);
+            if planned.head.status().is_ended() {
+                index.live.remove(planned.run());
             } else if planned.starts {
+                let run = planned.run().clone();
                 index.live.insert(run, Live { head: planned.head, extents: planned.extents });
-            } else if let Some(live) = index.live.get_mut(&run) {
+            } else if let Some(live) = index.live.get_mut(planned.run()) {
                 live.head.settle(&planned.head);
                 live.extents.extend_from_slice(&planned.extents);
             }
@@ -235,7 +244,7 @@ impl Core {
         let mut writer = self.write()?;
         self.disk.check_room(records.iter().map(|record| record.bytes.len()).sum())?;
         let run = summary.run.clone();
-        let mut plan = Plan { runs: HashMap::new(), keys: HashMap::new(), group: Group::new(writer.log.next()) };
+        let mut plan = Plan::new(1, writer.log.next());
         {
             let index = self.index();
             if let Some(what) = index.damaged.get(&run) {
@@ -252,8 +261,9 @@ impl Core {
             }
         }
         let origin = Origin::of(summary);
-        let extents = plan.group.add_records(Kind::Start, &run, Standing::of(summary), Some(&origin), records);
-        plan.runs.insert(run, Planned { head: Head::found(summary.clone()), extents, starts: true });
+        let mut extents = Vec::new();
+        plan.group.add_records(Kind::Start, &run, Standing::of(summary), Some(&origin), records, &mut extents);
+        plan.add(Planned { head: Head::found(summary.clone()), extents, starts: true });
         self.commit(&mut writer, plan)?;
         self.clean(&mut writer)?;
         Ok(Ok(()))
@@ -358,25 +368,32 @@ impl Core {
 }
 
 impl Plan {
-    /// Adds an append that was checked.
-    fn take(&mut self, append: &Append, start: Option<(&NewRun, Instant)>) {
-        if let Some((new, now)) = start {
-            if let Some(key) = &new.key {
-                self.keys.insert(key.clone(), Some(append.run.clone()));
-            }
-            let head = Head::start(append, new, now);
-            self.runs.insert(append.run.clone(), Planned { head, extents: Vec::new(), starts: true });
+    /// An empty plan for so many appends, whose frames are to be numbered from `first` on.
+    fn new(appends: usize, first: u64) -> Self {
+        Self {
+            runs: Vec::with_capacity(appends),
+            places: HashMap::with_capacity(appends),
+            keys: HashMap::new(),
+            group: Group::new(first),
         }
-        let Some(planned) = self.runs.get_mut(&append.run) else { return };
-        planned.head.advance(append);
-        let summary: &RunSummary = planned.head.summary();
-        let (kind, origin) = match start {
-            Some(_) => (Kind::Start, Some(Origin::of(summary))),
-            None => (Kind::Append, None),
-        };
-        let extents =
-            self.group.add_records(kind, &append.run, Standing::of(summary), origin.as_ref(), &append.records);
-        planned.extents.extend(extents);
+    }
+
+    /// Adds a run that it does not have yet, and says where.
+    fn add(&mut self, planned: Planned) -> usize {
+        let at = self.runs.len();
+        self.places.insert(planned.run().clone(), at);
+        self.runs.push(planned);
+        at
+    }
+
+    /// Adds an append that was checked, of the run at `at`.
+    fn take(&mut self, append: &Append, at: usize, starts: bool) {
+        let Planned { head, extents, .. } = &mut self.runs[at];
+        head.advance(append);
+        let summary: &RunSummary = head.summary();
+        let origin = starts.then(|| Origin::of(summary));
+        let kind = if starts { Kind::Start } else { Kind::Append };
+        self.group.add_records(kind, &append.run, Standing::of(summary), origin.as_ref(), &append.records, extents);
         if let Some(key) = summary.key.as_ref().filter(|_| append.status.is_ended()) {
             self.keys.insert(key.clone(), None);
         }

@@ -20,9 +20,10 @@ const SETTINGS: &str = "conf";
 /// At most so many bytes of frames are given to sled between two syncs.
 ///
 /// sled may use a part of its file again once what replaced it was written, by its own notion of written, which leaves
-/// out the drive's cache. It does not before two further segments of 512 KiB have been written. Below this bound, with
-/// all the rewriting that sled does on the side, that cannot happen between two of our syncs.
-pub(super) const UNSYNCED_BYTES: usize = 64 * 1024;
+/// out the drive's cache. It does not before two further segments of 512 KiB have been written. sled writes a leaf of up to
+/// 19 values as a whole at every tenth change of it, so that each byte is written some three times: below this bound, that
+/// cannot happen between two of our syncs. A group commit of 256 ordinary appends is well below it, and has one sync.
+pub(super) const UNSYNCED_BYTES: usize = 128 * 1024;
 
 /// How long to wait for sled to let go of its own lock, which it does a little after its last handle is gone.
 const SLED_LOCK_PATIENCE: Duration = Duration::from_secs(10);

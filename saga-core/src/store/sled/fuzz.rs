@@ -88,7 +88,9 @@ fn again(runs: &[Vec<EncodedRecord>]) {
         .zip(runs)
         .map(|(number, records): (usize, _)| {
             let run = RunId::new(format!("run-{number}")).expect("an id");
-            group.add_records(Kind::Append, &run, standing, None, records)
+            let mut extents = Vec::new();
+            group.add_records(Kind::Append, &run, standing, None, records, &mut extents);
+            extents
         })
         .collect();
     let frames: Vec<Vec<u8>> = group.seal().into_iter().map(|sealed| sealed.bytes).collect();
@@ -145,9 +147,11 @@ mod tests {
         let large = [record(7, 12_000), record(8, 1)];
         let mut group = Group::new(0);
         let standing = Standing::of(&summary);
-        let mut extents = group.add_records(Kind::Start, &summary.run, standing, Some(&Origin::of(&summary)), &small);
+        let mut extents = Vec::new();
+        group.add_records(Kind::Start, &summary.run, standing, Some(&Origin::of(&summary)), &small, &mut extents);
         group.add_mark(Kind::Claim, &summary.run, Epoch(2));
-        extents.extend(group.add_records(Kind::Append, &RunId::new("large").expect("an id"), standing, None, &large));
+        let other = RunId::new("large").expect("an id");
+        group.add_records(Kind::Append, &other, standing, None, &large, &mut extents);
         group.add_mark(Kind::Drop, &summary.run, Epoch(0));
         let frames = group.seal().into_iter().map(|sealed| sealed.bytes).collect();
         let entry = Ended { summary, extents, side: false };
@@ -189,7 +193,8 @@ mod tests {
             let mut group = Group::new(0);
             let standing = Standing { epoch: Epoch::FIRST, status: RunStatus::Running, at: Timestamp(1) };
             let record = EncodedRecord { seq: Seq(place), bytes: vec![1] };
-            group.add_records(Kind::Append, &RunId::new("run").expect("an id"), standing, None, &[record]);
+            let run = RunId::new("run").expect("an id");
+            group.add_records(Kind::Append, &run, standing, None, &[record], &mut Vec::new());
             let frame = group.seal().swap_remove(0).bytes;
             assert_eq!(Directory::read(&frame).is_ok(), is_read, "place {place}");
             frames(&packed(0, &[frame]));
