@@ -21,6 +21,8 @@ use crate::workload::{Nothing, Workload, chain, stages};
 
 /// So often the two sides of a ratio are measured, in turns.
 const ROUNDS: usize = 3;
+/// By then every run that waits has left its state to the journal.
+const RESTING: Duration = Duration::from_secs(7);
 /// So many runs wait, or are recovered.
 const WAITING: usize = 20_000;
 const RECOVERED: usize = 100_000;
@@ -215,6 +217,7 @@ async fn memory_of_waiting_runs() -> Result<[Bar; 2], Failure> {
             runs.push(coordinator.start(&saga, number as u64).await?);
         }
         gate.all.notified().await;
+        tokio::time::sleep(RESTING).await;
         grown.push(memory().unwrap_or_default().saturating_sub(before) as f64 / WAITING as f64);
         gate.open.add_permits(WAITING);
         for run in runs {

@@ -37,12 +37,15 @@ impl Written {
         }
     }
 
-    fn add(&self, batch: &[Append]) {
-        let bytes: usize = batch.iter().flat_map(|append| &append.records).map(|record| record.bytes.len()).sum();
+    fn add(&self, appends: usize, bytes: usize) {
         self.groups.fetch_add(1, Ordering::Relaxed);
-        self.appends.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.appends.fetch_add(appends as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
+}
+
+fn bytes_of(batch: &[Append]) -> usize {
+    batch.iter().flat_map(|append| &append.records).map(|record| record.bytes.len()).sum()
 }
 
 impl std::ops::AddAssign for Writes {
@@ -95,8 +98,16 @@ impl Layer for Tap {
     }
 
     async fn append(&self, batch: &[Append]) -> Result<Vec<Result<(), Refused>>, StoreError> {
-        self.written.add(batch);
+        self.written.add(batch.len(), bytes_of(batch));
         self.reach().await?.append(batch).await
+    }
+
+    fn append_now(&self, append: &mut Append) -> Option<Result<(), Refused>> {
+        // Before it is asked: the records may be taken out of it.
+        let bytes = bytes_of(std::slice::from_ref(append));
+        let answer = self.store.append_now(append)?;
+        self.written.add(1, bytes);
+        Some(answer)
     }
 
     fn is_immediate(&self) -> bool {

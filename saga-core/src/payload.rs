@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// An input, output or checkpoint as JSON text.
 ///
@@ -30,8 +30,8 @@ impl Payload {
     ///
     /// [`PayloadError`] if the value has no JSON form, such as a map whose keys are not strings.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        serde_json::value::to_raw_value(value)
-            .map(|raw| Self(raw.into()))
+        to_raw_value(value)
+            .map(Self::from)
             .map_err(|source| PayloadError { what: "the value cannot be encoded as JSON", source })
     }
 
@@ -41,7 +41,7 @@ impl Payload {
     ///
     /// [`PayloadError`] if the text is not of the type's form; the type has probably changed since it was written.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_str(self.0.get())
+        serde_json::from_str(self.as_json())
             .map_err(|source| PayloadError { what: "the JSON does not decode into the expected type", source })
     }
 
@@ -52,41 +52,41 @@ impl Payload {
     /// [`PayloadError`] if the text is not one JSON value.
     pub fn from_json(text: impl Into<String>) -> Result<Self, PayloadError> {
         RawValue::from_string(text.into())
-            .map(|raw| Self(raw.into()))
+            .map(Self::from)
             .map_err(|source| PayloadError { what: "the text is not JSON", source })
     }
 
     /// The JSON `null`, which is what `()` encodes to.
     #[must_use]
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned().into())
+        static NULL: LazyLock<Payload> = LazyLock::new(|| RawValue::NULL.to_owned().into());
+        NULL.clone()
     }
 
     /// The JSON array of the given values, without decoding them.
     #[must_use]
     pub fn list<'a>(values: impl IntoIterator<Item = &'a Payload>) -> Self {
-        let mut text = String::from("[");
-        for value in values {
-            if text.len() > 1 {
-                text.push(',');
-            }
-            text.push_str(value.as_json());
-        }
-        text.push(']');
-        Self(RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned()).into())
+        let values: Vec<&RawValue> = values.into_iter().map(|value| &*value.0).collect();
+        to_raw_value(&values).map_or_else(|_| Self::null(), Self::from)
     }
 
     /// The elements, if this is a JSON array, without decoding them.
     #[must_use]
     pub fn elements(&self) -> Option<Vec<Payload>> {
-        let raw: Vec<Box<RawValue>> = serde_json::from_str(self.0.get()).ok()?;
-        Some(raw.into_iter().map(|value| Self(value.into())).collect())
+        let raw: Vec<Box<RawValue>> = serde_json::from_str(self.as_json()).ok()?;
+        Some(raw.into_iter().map(Self::from).collect())
     }
 
     /// The JSON text.
     #[must_use]
     pub fn as_json(&self) -> &str {
         self.0.get()
+    }
+}
+
+impl From<Box<RawValue>> for Payload {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(raw.into())
     }
 }
 
@@ -124,7 +124,7 @@ impl Serialize for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(raw.into()))
+        Box::<RawValue>::deserialize(deserializer).map(Self::from)
     }
 }
 

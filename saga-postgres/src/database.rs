@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod};
+use deadpool_postgres::{HookError, Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod};
 use saga_core::store::StoreError;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Config;
@@ -90,6 +90,7 @@ impl Database {
         let setup: Arc<str> = session::setup(&options).into();
         let pool = Pool::builder(manager)
             .max_size(options.pool_size)
+            .queue_mode(QueueMode::Lifo)
             .post_create(deadpool_postgres::Hook::async_fn(move |client, _| {
                 let setup = Arc::clone(&setup);
                 Box::pin(async move { client.batch_execute(&setup).await.map_err(HookError::Backend) })

@@ -3,8 +3,6 @@
 use super::desk::record;
 use super::similar::similar;
 use super::trouble::{Exit, Trouble, chain};
-#[cfg(feature = "openstack")]
-use crate::engine::openstack::{CloudConfig, NovaEngine};
 use crate::model::{ClusterName, ScaleError, ScaleProblem};
 use crate::repository::RepositoryError;
 use crate::service::{Service, ServiceError};
@@ -36,12 +34,7 @@ pub(super) async fn excuse(error: ServiceError, name: Option<&ClusterName>, serv
                 false => show(trouble.next(format!("allowed now: {}", allowed.join(", ")))),
             }
         }
-        #[cfg(feature = "openstack")]
-        ServiceError::UnknownEngine { ref kind, .. } if kind.as_str() == NovaEngine::KIND => {
-            // It was there if a cloud were configured.
-            let why = CloudConfig::find().err().map_or_else(|| error.to_string(), |why| why.to_string());
-            Trouble::usage(format!("the engine `{kind}` has no cloud: {why}")).next("configure it and try again")
-        }
+        ServiceError::EngineNotConfigured { .. } => Trouble::usage(chain(&error)).next("configure it and try again"),
         ServiceError::Spec(_) | ServiceError::UnknownEngine { .. } | ServiceError::UnknownPlugin { .. } => {
             Trouble::usage(error.to_string()).next("mend the spec and try again")
         }

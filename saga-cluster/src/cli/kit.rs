@@ -8,7 +8,7 @@ use super::args::{Options, STORE_VARIABLE};
 use super::paths::DataDir;
 use super::trouble::{Trouble, chain};
 #[cfg(feature = "openstack")]
-use crate::engine::openstack::{CloudConfig, NovaEngine, Session};
+use crate::engine::openstack::{NovaEngine, Session};
 use crate::engine::{Engine, ProcessEngine};
 use crate::plugin::{BlocksPlugin, CommandsPlugin, Plugin};
 #[cfg(feature = "redis")]
@@ -32,15 +32,8 @@ impl Kit {
         #[cfg(feature = "redis")]
         let kit = kit.plugin(RedisPlugin::KIND, RedisPlugin::new());
         #[cfg(feature = "openstack")]
-        let kit = match CloudConfig::find() {
-            Ok(config) => {
-                let session = Session::new(config);
-                let session = session.map_err(|error| Trouble::new(chain(&error)).untouched())?;
-                kit.engine(NovaEngine::KIND, NovaEngine::new(session))
-            }
-            // It is not there: whoever asks for it is told why.
-            Err(_) => kit,
-        };
+        // Which cloud that is, and whether there is one, is looked at when somebody asks for a server.
+        let kit = kit.engine(NovaEngine::KIND, NovaEngine::new(Session::of_environment()));
         Ok(kit)
     }
 

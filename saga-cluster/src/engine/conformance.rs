@@ -59,6 +59,7 @@ const DROPS: [Duration; 6] = [
 /// Its own spec is one that it can make, and looking makes none.
 pub async fn a_check_makes_nothing(bench: &impl Bench) {
     let (engine, spec) = (bench.engine(), bench.spec());
+    engine.configured().expect("it is configured");
     engine.validate(&spec).expect("its own spec makes sense");
     let check = engine.check(&spec).await.expect("it can look");
     assert!(check.is_fine(), "{check:?}");

@@ -86,6 +86,16 @@ impl Machine {
 /// and by tag. How to write one, and how to hold it to all of this, is told in `docs/engines.md`.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
+    /// Whether it is configured here, so that it can be asked for anything: a cloud to talk to, say. Nothing is sent. One that
+    /// is not is asked for nothing: a spec that names it is refused with this error, and a look at the machines of all
+    /// engines leaves it out. By default an engine is.
+    ///
+    /// # Errors
+    /// [`EngineError`] (rejected): what is missing, and where it was looked for.
+    fn configured(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// The names of the settings that it understands. In a new cluster or group, a setting that neither the engine nor the
     /// [plugin](crate::plugin::Plugin::settings) understands is refused.
     fn settings(&self) -> &[&str] {

@@ -38,6 +38,14 @@ pub enum ServiceError {
         /// The kinds that there are.
         known: Vec<String>,
     },
+    /// The service has that engine, and it is not configured here. Its message says what is missing.
+    #[error("the engine `{kind}` cannot be used here")]
+    EngineNotConfigured {
+        /// The kind that was asked for.
+        kind: KindName,
+        /// What is missing.
+        source: EngineError,
+    },
     /// The service has no such plugin. Correct the spec, or start a service that has it.
     #[error("there is no plugin of the kind `{kind}` here; known: {}", kinds(.known))]
     UnknownPlugin {

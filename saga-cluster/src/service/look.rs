@@ -51,11 +51,17 @@ impl Inner {
         Ok(ClusterReport { name: name.clone(), record, machines, light, health, run, allowed })
     }
 
-    /// What the engine of the record has; or, if there is no record, what all of them have.
+    /// What the engine of the record has; or, if there is no record, what all have that are configured here.
     pub(super) async fn machines(&self, name: &ClusterName, record: Option<&Cluster>) -> Result<Vec<Machine>, String> {
-        let engines = self.app().engines.iter();
+        let engines: Vec<_> = match record {
+            Some(cluster) => {
+                let engines = self.app().engines.get_key_value(cluster.spec.engine.as_str());
+                engines.map(|(kind, engine)| (kind.as_str(), &**engine)).into_iter().collect()
+            }
+            None => self.engines().collect(),
+        };
         let mut machines = Vec::new();
-        for (kind, engine) in engines.filter(|(kind, _)| record.is_none_or(|one| one.spec.engine.as_str() == *kind)) {
+        for (kind, engine) in engines {
             let found = asked(engine.list(name)).await.map_err(|why| format!("engine `{kind}`: {why}"));
             machines.extend(found?);
         }

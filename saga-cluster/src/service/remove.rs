@@ -141,7 +141,7 @@ impl Inner {
                 return Err(ServiceError::NoSuchCluster { name: name.clone() });
             }
         }
-        let engines = self.app().engines.keys().filter_map(|kind| kind.parse().ok()).collect();
+        let engines = self.engines().filter_map(|(kind, _)| kind.parse().ok()).collect();
         let order = DeleteOrder { name: name.clone(), id: None, unreadable, engines, force: how.force, by };
         match self.clear_and_start(order, run).await {
             Ok(()) => Ok((run.clone(), OperationKind::Delete)),

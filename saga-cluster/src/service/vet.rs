@@ -15,8 +15,9 @@ impl Inner {
     pub(super) fn vet(&self, spec: &ClusterSpec) -> Result<(), ServiceError> {
         let (engine, plugin) = (self.engine(&spec.engine)?, self.plugin(&spec.plugin)?);
         let known = known(&*engine, &*plugin);
-        let of_cluster = unknown("", &spec.settings, &known);
-        all_known(of_cluster.chain(unknown_in(0, &spec.groups, &known)).collect())?;
+        let mut problems = unknown("", &spec.settings, &known);
+        problems.extend(unknown_in(0, &spec.groups, &known));
+        all_known(problems)?;
         asked(|| engine.validate(spec))?;
         asked(|| plugin.validate(spec))
     }
@@ -26,7 +27,7 @@ impl Inner {
     pub(super) fn vet_scale(&self, cluster: &Cluster, plan: &ScalePlan) -> Result<(), ServiceError> {
         let spec = &cluster.spec;
         let (engine, plugin) = (self.engine(&spec.engine)?, self.plugin(&spec.plugin)?);
-        all_known(unknown_in(spec.groups.len(), plan.new_groups(), &known(&*engine, &*plugin)).collect())?;
+        all_known(unknown_in(spec.groups.len(), plan.new_groups(), &known(&*engine, &*plugin)))?;
         asked(|| engine.validate(&cluster.spec_after(plan)))?;
         asked(|| plugin.validate_scale(cluster, plan))
     }
@@ -39,12 +40,23 @@ impl Inner {
         Ok(engine.check(spec).await?)
     }
 
-    /// The engine of that kind.
+    /// The engine of that kind, which is configured.
     pub(super) fn engine(&self, kind: &KindName) -> Result<Arc<dyn Engine>, ServiceError> {
         let engines = &self.app().engines;
-        let engine = engines.get(kind.as_str()).cloned();
-        engine
-            .ok_or_else(|| ServiceError::UnknownEngine { kind: kind.clone(), known: engines.keys().cloned().collect() })
+        let engine = engines.get(kind.as_str()).cloned().ok_or_else(|| ServiceError::UnknownEngine {
+            kind: kind.clone(),
+            known: engines.keys().cloned().collect(),
+        })?;
+        match configured(&*engine) {
+            Ok(()) => Ok(engine),
+            Err(source) => Err(ServiceError::EngineNotConfigured { kind: kind.clone(), source }),
+        }
+    }
+
+    /// The engines that are configured, by kind.
+    pub(super) fn engines(&self) -> impl Iterator<Item = (&str, &dyn Engine)> {
+        let engines = self.app().engines.iter().map(|(kind, engine)| (kind.as_str(), &**engine));
+        engines.filter(|(_, engine)| configured(*engine).is_ok())
     }
 
     /// The plugin of that kind.
@@ -61,22 +73,21 @@ fn known<'a>(engine: &'a dyn Engine, plugin: &'a dyn Plugin) -> BTreeSet<&'a str
 }
 
 /// The settings of these groups, the first of which has that index in its spec, that nobody knows.
-fn unknown_in<'a>(
-    first: usize,
-    groups: &'a [NodeGroup],
-    known: &'a BTreeSet<&str>,
-) -> impl Iterator<Item = SpecProblem> + 'a {
-    let of_group = move |(i, group): (usize, &'a NodeGroup)| unknown(&format!("groups[{i}]."), &group.settings, known);
-    (first..).zip(groups).flat_map(of_group)
+fn unknown_in(first: usize, groups: &[NodeGroup], known: &BTreeSet<&str>) -> Vec<SpecProblem> {
+    let of_group = |(i, group): (usize, &NodeGroup)| unknown(&format!("groups[{i}]."), &group.settings, known);
+    (first..).zip(groups).flat_map(of_group).collect()
 }
 
-fn unknown(path: &str, settings: &Settings, known: &BTreeSet<&str>) -> impl Iterator<Item = SpecProblem> + use<> {
-    let unknown: Vec<_> = settings.keys().filter(|name| !known.contains(name.as_str())).collect();
+fn unknown(path: &str, settings: &Settings, known: &BTreeSet<&str>) -> Vec<SpecProblem> {
     let problem = |name: &String| SpecProblem::Setting {
         field: format!("{path}settings.{name}"),
         known: known.iter().map(ToString::to_string).collect(),
     };
-    unknown.into_iter().map(problem).collect::<Vec<_>>().into_iter()
+    settings.keys().filter(|name| !known.contains(name.as_str())).map(problem).collect()
+}
+
+fn configured(engine: &dyn Engine) -> Result<(), EngineError> {
+    opinion(|| engine.configured())
 }
 
 fn all_known(problems: Vec<SpecProblem>) -> Result<(), ServiceError> {
@@ -84,9 +95,12 @@ fn all_known(problems: Vec<SpecProblem>) -> Result<(), ServiceError> {
 }
 
 /// An opinion. Who panics has none, which is no yes.
+fn opinion<E: Opinion>(ask: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(E::panicked()))
+}
+
 fn asked<E: Opinion>(validate: impl FnOnce() -> Result<(), E>) -> Result<(), ServiceError> {
-    let opinion = catch_unwind(AssertUnwindSafe(validate));
-    opinion.unwrap_or_else(|_| Err(E::panicked())).map_err(E::refused)
+    opinion(validate).map_err(E::refused)
 }
 
 /// The error of whoever is asked for an opinion.

@@ -54,6 +54,10 @@ impl<E: Engine> FaultyEngine<E> {
 
 #[async_trait]
 impl<E: Engine> Engine for FaultyEngine<E> {
+    fn configured(&self) -> Result<(), EngineError> {
+        self.inner.configured()
+    }
+
     fn settings(&self) -> &[&str] {
         self.inner.settings()
     }

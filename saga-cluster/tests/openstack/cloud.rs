@@ -3,23 +3,22 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use saga_cluster::model::Cluster;
+use saga_cluster::model::{Cluster, ClusterName};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::case::expect;
-use crate::coordinator::cluster;
+use crate::deaths::expect;
+use crate::world::By;
 
 /// How long Nova may take to give back what a server that is gone held.
 const LOOKS: u32 = 40;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A login of its own, made anew for each look.
-struct Cloud {
+pub(crate) struct Cloud {
     client: reqwest::Client,
     token: String,
-    compute: String,
-    placement: Option<String>,
+    catalog: Value,
 }
 
 /// A server, as Nova lists it without being asked for tags.
@@ -76,14 +75,22 @@ impl Cloud {
         let token = answer.headers().get("x-subject-token").and_then(|token| token.to_str().ok());
         let token = token.ok_or("Keystone gave no token")?.to_owned();
         let body: Value = read(answer).await?;
-        let endpoint = |service: &str| {
-            let services = body["token"]["catalog"].as_array()?;
-            let endpoints = services.iter().find(|one| one["type"] == service)?["endpoints"].as_array()?;
-            let public = endpoints.iter().find(|one| one["interface"] == "public")?;
-            Some(public["url"].as_str()?.trim_end_matches('/').to_owned())
+        Ok(Self { client, token, catalog: body["token"]["catalog"].clone() })
+    }
+
+    pub(crate) async fn of_the_environment() -> Result<Self, String> {
+        Self::log_in(Login::of_the_environment().ok_or("the environment has no login")?).await
+    }
+
+    /// Where a service is, as the catalog has it.
+    pub(crate) fn endpoint(&self, service: &str) -> Result<String, String> {
+        let find = || {
+            let endpoints =
+                self.catalog.as_array()?.iter().find(|one| one["type"] == service)?["endpoints"].as_array()?;
+            endpoints.iter().find(|one| one["interface"] == "public")?["url"].as_str()
         };
-        let (compute, placement) = (endpoint("compute").ok_or("the catalog has no Nova")?, endpoint("placement"));
-        Ok(Self { client, token, compute, placement })
+        let url = find().ok_or_else(|| format!("the catalog has no {service}"))?;
+        Ok(url.trim_end_matches('/').to_owned())
     }
 
     async fn get(&self, url: String) -> Result<Value, String> {
@@ -94,10 +101,11 @@ impl Cloud {
 
     /// All servers that `query` lets through.
     async fn servers(&self, query: &str) -> Result<Vec<Seen>, String> {
+        let compute = self.endpoint("compute")?;
         let mut all: Vec<Seen> = Vec::new();
         loop {
             let marker = all.last().map(|last| format!("&marker={}", last.id)).unwrap_or_default();
-            let page = self.get(format!("{}/servers/detail?{query}{marker}", self.compute)).await?;
+            let page = self.get(format!("{compute}/servers/detail?{query}{marker}")).await?;
             let page = page["servers"].as_array().cloned().unwrap_or_default();
             if page.is_empty() {
                 return Ok(all);
@@ -112,7 +120,8 @@ impl Cloud {
     }
 
     /// Whatever something is reserved for.
-    async fn consumers(&self, placement: &str) -> Result<BTreeSet<String>, String> {
+    async fn consumers(&self) -> Result<BTreeSet<String>, String> {
+        let placement = self.endpoint("placement")?;
         let providers = self.get(format!("{placement}/resource_providers")).await?;
         let mut consumers = BTreeSet::new();
         for provider in providers["resource_providers"].as_array().ok_or("Placement names no providers")? {
@@ -135,14 +144,16 @@ async fn read(answer: reqwest::Response) -> Result<Value, String> {
 
 /// Nova has exactly the servers of the record's nodes, one each, all `ACTIVE`; Placement holds something for each of them,
 /// and nothing for a server that is not there. Without a record there has to be nothing.
-pub(crate) async fn holds_exactly(record: Option<&Cluster>) -> Result<(), String> {
-    let Some(login) = Login::of_the_environment() else { return Ok(()) };
-    let cloud = Cloud::log_in(login).await?;
-    let prefix = format!("{}-", cluster());
+pub(crate) async fn holds_exactly(by: By, cluster: &ClusterName, record: Option<&Cluster>) -> Result<(), String> {
+    if !can_be_looked_at() {
+        return Ok(());
+    }
+    let cloud = Cloud::of_the_environment().await?;
+    let prefix = by.server_name(cluster, "");
     let mut expected: Vec<_> = record
         .into_iter()
-        .flat_map(|cluster| &cluster.nodes)
-        .map(|node| (format!("{prefix}{}", node.name), "ACTIVE".to_owned()))
+        .flat_map(|record| &record.nodes)
+        .map(|node| (by.server_name(cluster, &node.name.to_string()), "ACTIVE".to_owned()))
         .collect();
     expected.sort();
     let mut ours = cloud.servers("").await?;
@@ -151,11 +162,10 @@ pub(crate) async fn holds_exactly(record: Option<&Cluster>) -> Result<(), String
     let seen: Vec<_> = ours.iter().map(|server| (server.name.clone(), server.status.clone())).collect();
     expect(seen == expected, || format!("Nova has the servers {seen:?}, the record {expected:?}"))?;
 
-    let placement = cloud.placement.as_deref().ok_or("the catalog has no Placement")?;
     let mut wrong = String::new();
     // Others make servers meanwhile; and Nova gives back what a server held only after it was seen to be gone.
     for _ in 0..LOOKS {
-        let consumers = cloud.consumers(placement).await?;
+        let consumers = cloud.consumers().await?;
         let servers = cloud.servers("all_tenants=1").await?;
         let there: BTreeSet<_> = servers.into_iter().map(|server| server.id).collect();
         let orphans: Vec<_> = consumers.difference(&there).collect();

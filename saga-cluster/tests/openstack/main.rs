@@ -1,28 +1,26 @@
-//! `kill -9` of the coordinator at every journal append, of every operation, on the servers of a real OpenStack.
+//! Clusters on a real OpenStack: the coordinator is killed at every journal append (see `deaths`), and between a request
+//! and its answer; connections are cut; the cloud is broken; users change their minds.
 //!
-//! It runs only where the environment says which cloud it is (`OS_AUTH_URL`, or `OS_CLOUD`), and says so if it does not. It
-//! makes up to four servers at a time, in a cluster whose name has the number of this process, and nothing else is touched.
-//! The flavor and the image are those of `OPENSTACK_FLAVOR` and `OPENSTACK_IMAGE`, or else `small` and `tiny`.
+//! It runs only where the environment says which cloud it is (`OS_AUTH_URL`, or `OS_CLOUD`), and says so if it does not. Each
+//! trial makes up to four servers, in clusters whose names have the number of this process, and nothing else is touched.
 
-mod case;
 mod cloud;
-mod coordinator;
-#[path = "../kill/dying.rs"]
-mod dying;
+#[path = "../deaths/mod.rs"]
+mod deaths;
 mod faults;
+mod lost;
+mod program;
+mod proxy;
+mod trial;
+mod world;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use case::{Asked, Case, Moment, Then};
-
-/// More appends than any of the operations makes: the cases of an operation end where a coordinator survives.
-const MOST_APPENDS: u64 = 200;
-/// Fewer would mean that the kills hit nothing.
-const FEWEST_APPENDS: u64 = 4;
+use proxy::Loss;
+use world::By;
 
 fn main() {
-    if let Some(task) = coordinator::Task::of_this_process() {
-        runtime().block_on(coordinator::work(task));
+    if deaths::died::<By>() {
         return;
     }
     let arguments = Arguments::from_args();
@@ -32,56 +30,50 @@ fn main() {
     }
     if !cloud::can_be_looked_at() {
         eprintln!(
-            "SKIPPED: the look past the engine, which needs OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and OS_PROJECT_NAME"
+            "SKIPPED: lost answers, and the look past the engine, which need OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and \
+             OS_PROJECT_NAME"
         );
     }
-    let mut series = vec![trial("a_cluster_lives_and_goes", case::life)];
-    for asked in [Asked::Create, Asked::Scale, Asked::Delete] {
-        for then in [Then::Resume, Then::Delete] {
-            for moment in [Moment::Before, Moment::After] {
-                let name = format!("{asked}_killed_{moment}_every_append_then_{then}");
-                series.push(Trial::test(name, move || runtime().block_on(kill_at_every_append(asked, then, moment))));
-            }
-        }
-    }
-    series.push(trial("the_user_deletes_in_the_middle", faults::the_user_deletes_in_the_middle));
-    if faults::program().is_some() {
-        series.extend([
-            trial("quota_ends_in_the_middle_of_a_create", faults::quota_ends_in_the_middle_of_a_create),
-            trial("quota_ends_in_the_middle_of_a_scale", faults::quota_ends_in_the_middle_of_a_scale),
-            trial("compute_is_stopped_for_a_while", faults::compute_is_stopped_for_a_while),
-            trial("compute_is_stopped_and_the_user_deletes", faults::compute_is_stopped_and_the_user_deletes),
-            trial("neutron_is_down_for_a_while", faults::neutron_is_down_for_a_while),
-        ]);
-    } else {
+    if faults::program().is_none() {
         eprintln!("SKIPPED: faults of the cloud: OPENSTACK_FAULT does not name the program that makes them");
     }
-    libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, series).exit();
+    let trials = By::chosen().unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        std::process::exit(2)
+    });
+    let trials = trials.into_iter().flat_map(trials_of).collect();
+    libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, trials).exit();
 }
 
-fn trial<F>(name: &str, body: impl FnOnce() -> F + Send + 'static) -> Trial
-where
-    F: Future<Output = Result<(), String>>,
-{
-    Trial::test(name, move || runtime().block_on(body()).map_err(Failed::from))
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
-}
-
-/// Kills at the first append, the second, … until the operation comes to its end before the k-th.
-async fn kill_at_every_append(asked: Asked, then: Then, moment: Moment) -> Result<(), Failed> {
-    for append in 1..=MOST_APPENDS {
-        let case = Case { asked, then, moment, append };
-        let killed = case.run().await.map_err(|why| format!("{case}: {why}"))?;
-        if !killed {
-            eprintln!("{asked} {moment} {then}: {} kills", append - 1);
-            return match append {
-                0..=FEWEST_APPENDS => Err(format!("{case}: the operation makes hardly any appends").into()),
-                _ => Ok(()),
-            };
-        }
+fn trials_of(by: By) -> Vec<Trial> {
+    let mut trials = vec![
+        trial(by, "nothing_is_in_the_way", lost::nothing),
+        trial(by, "the_user_deletes_in_the_middle", lost::the_user_deletes_in_the_middle),
+    ];
+    if cloud::can_be_looked_at() {
+        trials.extend([
+            trial(by, "requests_are_lost", async |by| lost::connections_are_cut(by, Loss::Request).await),
+            trial(by, "answers_are_lost", async |by| lost::connections_are_cut(by, Loss::Answer).await),
+            trial(by, "the_coordinator_is_killed_before_the_answer", lost::the_coordinator_is_killed_before_the_answer),
+        ]);
     }
-    Err("the operation makes more appends than it can".into())
+    if faults::program().is_some() {
+        trials.extend([
+            trial(by, "quota_ends_in_the_middle_of_a_create", faults::quota_ends_in_the_middle_of_a_create),
+            trial(by, "quota_ends_in_the_middle_of_a_scale", faults::quota_ends_in_the_middle_of_a_scale),
+            trial(by, "compute_is_stopped_for_a_while", faults::compute_is_stopped_for_a_while),
+            trial(by, "compute_is_stopped_for_over_a_minute", faults::compute_is_stopped_for_over_a_minute),
+            trial(by, "compute_is_known_to_be_down", faults::compute_is_known_to_be_down),
+            trial(by, "compute_is_stopped_and_the_user_deletes", faults::compute_is_stopped_and_the_user_deletes),
+            trial(by, "neutron_is_down_for_a_while", faults::neutron_is_down_for_a_while),
+            trial(by, "neutron_is_down_in_a_scale", faults::neutron_is_down_in_a_scale),
+        ]);
+    }
+    trials.extend(deaths::series(&by, &format!("{}::", by.kind())));
+    trials
+}
+
+fn trial(by: By, name: &str, body: impl AsyncFnOnce(By) -> Result<(), String> + Send + 'static) -> Trial {
+    let name = format!("{}::{name}", by.kind());
+    Trial::test(name, move || deaths::runtime().block_on(body(by)).map_err(Failed::from))
 }

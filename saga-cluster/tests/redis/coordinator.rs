@@ -13,9 +13,8 @@ use saga_cluster::service::{Actor, DeleteOptions, Operation, OperationKind, Serv
 use saga_cluster::testing::{Faults, FaultyPlugin, How, On, When};
 use saga_core::store::{SledStore, Store};
 
-use crate::case::Moment;
 use crate::death::{Deadly, Death};
-use crate::dying::DyingStore;
+use crate::dying::{DyingStore, Moment};
 
 const DEATH: &str = "REDIS_TEST_DEATH";
 const DATA: &str = "REDIS_TEST_DATA";

@@ -12,8 +12,8 @@ use saga_cluster::model::{
 };
 use saga_cluster::plugin::{ClusterView, Health, OpContext, Plugin, PluginError};
 
-use crate::case::Moment;
 use crate::coordinator::Ended;
+use crate::dying::Moment;
 
 /// How a coordinator dies.
 #[derive(Debug, Clone, Copy, PartialEq)]

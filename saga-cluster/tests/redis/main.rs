@@ -7,7 +7,7 @@
 
 mod coordinator;
 mod death;
-#[path = "../kill/dying.rs"]
+#[path = "../deaths/dying.rs"]
 mod dying;
 mod users;
 
@@ -22,15 +22,6 @@ use saga_cluster::service::Verdict;
 use coordinator::{Asked, Task, ask, cluster, engine, open};
 use death::Death;
 use users::Users;
-
-/// When a journal append kills: what `dying` asks for.
-mod case {
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum Moment {
-        Before,
-        After,
-    }
-}
 
 const KEYS: usize = 10_000;
 
@@ -59,7 +50,7 @@ fn need_redis() -> Result<(), Failed> {
 
 /// How the coordinators of one scale die, one after the other. Each takes up what the one before it left.
 fn deaths() -> Vec<Death> {
-    use case::Moment::{After, Before};
+    use dying::Moment::{After, Before};
     vec![
         // Before it is durable that anything was asked for, and right after.
         Death::Append(1, Before),

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::action::StepError;
+use crate::action::{RunScope, StepError};
 use crate::id::{Epoch, ItemRef, RunId, SagaName, StepName};
 use crate::payload::Payload;
 
@@ -24,19 +26,45 @@ pub struct Ctx<App> {
 
 /// Which attempt of what this is, and how it reaches its run.
 pub(crate) struct Scope {
-    pub(crate) run: RunId,
-    pub(crate) epoch: Epoch,
-    pub(crate) saga: SagaName,
+    pub(crate) run: Arc<RunScope>,
     pub(crate) step: StepName,
     pub(crate) of: ItemRef,
     pub(crate) role: Role,
     pub(crate) attempt: u32,
     /// What earlier attempts recorded.
     pub(crate) checkpoints: Vec<Payload>,
-    pub(crate) cancelled: CancellationToken,
+    pub(crate) stop: Stop,
     /// The attempt has ended, whatever it has left running.
-    pub(crate) over: Arc<AtomicBool>,
+    pub(crate) over: AtomicBool,
     pub(crate) link: Option<Arc<dyn Link>>,
+    /// The attempt that this one stands in for.
+    #[cfg(feature = "testkit")]
+    pub(crate) of_attempt: Option<Arc<Scope>>,
+}
+
+impl Scope {
+    /// Whether the attempt has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        #[cfg(feature = "testkit")]
+        if self.of_attempt.as_ref().is_some_and(|first| first.is_over()) {
+            return true;
+        }
+        self.over.load(Ordering::SeqCst)
+    }
+}
+
+/// What asks code to come to an end.
+pub(crate) enum Stop {
+    /// The run, as far as the code is not shielded. The token is there if it was asked for.
+    Run { shielded: bool, token: OnceLock<CancellationToken> },
+    /// A token, and nothing else.
+    Token(CancellationToken),
+}
+
+impl Stop {
+    pub(crate) fn run(shielded: bool) -> Self {
+        Self::Run { shielded, token: OnceLock::new() }
+    }
 }
 
 /// What the context is of.
@@ -64,22 +92,28 @@ impl<App> Ctx<App> {
         Self { app, scope: Arc::new(scope) }
     }
 
+    pub(crate) fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+
     /// The context of another attempt at the same, with all that was recorded so far.
     #[cfg(feature = "testkit")]
     pub(crate) fn again(&self, checkpoints: Vec<Payload>) -> Self {
-        let Scope { run, epoch, saga, step, of, role, attempt, cancelled, over, link, .. } = &*self.scope;
+        let Scope { run, step, of, role, attempt, stop, link, .. } = &*self.scope;
         let scope = Scope {
-            run: run.clone(),
-            epoch: *epoch,
-            saga: saga.clone(),
+            run: Arc::clone(run),
             step: step.clone(),
             of: *of,
             role: *role,
             attempt: attempt + 1,
             checkpoints,
-            cancelled: cancelled.clone(),
-            over: Arc::clone(over),
+            stop: match stop {
+                Stop::Run { shielded, .. } => Stop::run(*shielded),
+                Stop::Token(token) => Stop::Token(token.clone()),
+            },
+            over: AtomicBool::new(false),
             link: link.clone(),
+            of_attempt: Some(Arc::clone(&self.scope)),
         };
         Self::new(Arc::clone(&self.app), scope)
     }
@@ -107,17 +141,21 @@ impl<App> Ctx<App> {
         Self::new(
             app,
             Scope {
-                run: RunId::generate(),
-                epoch: Epoch::FIRST,
-                saga: SagaName::new("detached").expect("a valid name"),
+                run: Arc::new(RunScope::new(
+                    RunId::generate(),
+                    Epoch::FIRST,
+                    SagaName::new("detached").expect("a valid name"),
+                )),
                 step: StepName::new(step).expect("the step's name is valid"),
                 of: ItemRef::new(crate::StepIndex(0), 0),
                 role: Role::Action,
                 attempt: 1,
                 checkpoints: Vec::new(),
-                cancelled,
-                over: Arc::default(),
+                stop: Stop::Token(cancelled),
+                over: AtomicBool::new(false),
                 link: None,
+                #[cfg(feature = "testkit")]
+                of_attempt: None,
             },
         )
     }
@@ -131,7 +169,7 @@ impl<App> Ctx<App> {
     /// The run that this is a part of.
     #[must_use]
     pub fn run(&self) -> &RunId {
-        &self.scope.run
+        &self.scope.run.run
     }
 
     /// The number of the claim under which the run is driven: a fencing token.
@@ -141,13 +179,13 @@ impl<App> Ctx<App> {
     /// longer than its lease can change anything there after another has taken over.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.scope.epoch
+        self.scope.run.epoch
     }
 
     /// The saga that the run follows.
     #[must_use]
     pub fn saga(&self) -> &SagaName {
-        &self.scope.saga
+        &self.scope.run.saga
     }
 
     /// The name of the step.
@@ -177,7 +215,7 @@ impl<App> Ctx<App> {
     pub fn idempotency_key(&self) -> String {
         // A step's name may have slashes (an included saga's steps do), so those of the run are escaped: the run ends at
         // the first slash, and the item begins after the last.
-        let run = self.scope.run.as_str().replace('%', "%25").replace('/', "%2F");
+        let run = self.run().as_str().replace('%', "%25").replace('/', "%2F");
         format!("{run}/{}/{}", self.scope.step, self.scope.of.item)
     }
 
@@ -210,19 +248,28 @@ impl<App> Ctx<App> {
     /// Resolves too, for all of them, when this worker has lost its claim on the run: another worker may be at the same
     /// step by now. What the action answers then counts for nothing, and it is dropped at its next `await`.
     pub async fn cancelled(&self) {
-        self.scope.cancelled.cancelled().await;
+        match &self.scope.stop {
+            Stop::Run { shielded, .. } => self.scope.run.stopped(*shielded).await,
+            Stop::Token(token) => token.cancelled().await,
+        }
     }
 
     /// Whether the run is being aborted.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.scope.cancelled.is_cancelled()
+        match &self.scope.stop {
+            Stop::Run { shielded, .. } => self.scope.run.stops(*shielded),
+            Stop::Token(token) => token.is_cancelled(),
+        }
     }
 
     /// The token behind [`cancelled`](Self::cancelled), to be passed on to code that knows nothing of sagas.
     #[must_use]
     pub fn cancellation_token(&self) -> &CancellationToken {
-        &self.scope.cancelled
+        match &self.scope.stop {
+            Stop::Run { shielded, token } => token.get_or_init(|| self.scope.run.token(*shielded)),
+            Stop::Token(token) => token,
+        }
     }
 
     /// Waits until `question` answers `Some`, asking every `interval`, for at most `timeout`: the one way to wait.
@@ -255,26 +302,45 @@ impl<App> Ctx<App> {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<Option<T>, StepError>>,
     {
+        let end = after(timeout);
+        // One timer for both, the end and the next question: thousands may wait here.
+        let mut timer = pin!(tokio::time::sleep_until(end));
         let asking = async {
             loop {
-                if let Some(link) = &self.scope.link
-                    && !link.subject_is_there(&self.scope).await
-                {
-                    return Err(PollError::SubjectGone);
+                let asked = pin!(async {
+                    match &self.scope.link {
+                        Some(link) if !link.subject_is_there(&self.scope).await => Err(PollError::SubjectGone),
+                        _ => question().await.map_err(PollError::Question),
+                    }
+                });
+                tokio::select! {
+                    biased;
+                    answer = asked => if let Some(answer) = answer? {
+                        return Ok(answer);
+                    },
+                    () = timer.as_mut() => return Err(PollError::TimedOut(timeout)),
                 }
-                match question().await {
-                    Ok(Some(answer)) => return Ok(answer),
-                    Ok(None) => tokio::time::sleep(interval).await,
-                    Err(error) => return Err(PollError::Question(error)),
+                let next = after(interval);
+                timer.as_mut().reset(next.min(end));
+                timer.as_mut().await;
+                if next > end {
+                    return Err(PollError::TimedOut(timeout));
                 }
+                timer.as_mut().reset(end);
             }
         };
         tokio::select! {
             biased;
             () = self.cancelled() => Err(PollError::Cancelled),
-            answer = tokio::time::timeout(timeout, asking) => answer.unwrap_or(Err(PollError::TimedOut(timeout))),
+            answer = asking => answer,
         }
     }
+}
+
+/// That much later, or so late that it makes no difference.
+fn after(time: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+    Instant::now() + time.min(NEVER)
 }
 
 /// Why waiting came to nothing. Becomes a [`StepError`] by `?`.
@@ -328,7 +394,7 @@ impl<App> Deref for Ctx<App> {
 impl<App> fmt::Debug for Ctx<App> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ctx")
-            .field("run", &self.scope.run)
+            .field("run", self.run())
             .field("step", &self.scope.step)
             .field("item", &self.scope.of.item)
             .field("attempt", &self.scope.attempt)

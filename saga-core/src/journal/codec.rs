@@ -14,7 +14,7 @@ pub const FORMAT_VERSION: u8 = 1;
 
 const HEADER_BYTES: usize = 5;
 
-/// Most records are smaller than this, so that their bytes are allocated once.
+/// Most records are smaller than this.
 const USUAL_BYTES: usize = 256;
 
 /// A record as a store keeps it. Stores do not look inside.
@@ -93,12 +93,18 @@ impl EncodedRecord {
     /// Never: a record's parts all have a JSON form.
     #[must_use]
     pub fn encode(record: &Record) -> Self {
-        let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        bytes.extend_from_slice(&[FORMAT_VERSION, 0, 0, 0, 0]);
-        json::write(record, &mut bytes);
-        let checksum = crc32fast::hash(&bytes[HEADER_BYTES..]);
-        bytes[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-        Self { seq: record.seq, bytes }
+        Self::encode_by(&mut Vec::new(), record)
+    }
+
+    /// As [`encode`](Self::encode), by way of memory that is used again: what is kept is not larger than it has to be.
+    pub(crate) fn encode_by(scratch: &mut Vec<u8>, record: &Record) -> Self {
+        scratch.clear();
+        scratch.reserve(USUAL_BYTES);
+        scratch.extend_from_slice(&[FORMAT_VERSION, 0, 0, 0, 0]);
+        json::write(record, scratch);
+        let checksum = crc32fast::hash(&scratch[HEADER_BYTES..]);
+        scratch[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        Self { seq: record.seq, bytes: scratch.to_vec() }
     }
 
     /// Checks and decodes the record.

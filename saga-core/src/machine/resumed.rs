@@ -3,7 +3,7 @@
 use crate::id::{ItemRef, StepIndex, Timestamp};
 use crate::journal::{Failure, FailureKind, FailureOrigin};
 use crate::machine::evolve::Fold;
-use crate::machine::state::{Agenda, Effect, Item, ItemPhase};
+use crate::machine::state::{Agenda, Effect, Item, ItemPhase, State};
 
 impl Fold<'_> {
     /// The worker that drove the run is gone: attempts in flight are over, and what they did is unknown.
@@ -46,5 +46,24 @@ impl Fold<'_> {
         (0u32..)
             .zip(counts)
             .flat_map(|(step, items)| (0u32..).take(items).map(move |item| ItemRef::new(StepIndex(step), item)))
+    }
+}
+
+impl State {
+    /// Whether the journal alone tells all of this state: a caller who has carried out all commands may then forget it, and
+    /// [replay](super::replay) the journal when something happens. `false` while a probe, the guard or the finalizer has yet
+    /// to answer, for that they were asked is in no journal.
+    #[must_use]
+    pub fn is_in_journal(&self) -> bool {
+        let Agenda { starts, probes, guard_asked, finalizing } = &self.agenda;
+        let asks_nothing = starts.is_empty() && probes.is_empty() && !guard_asked && !finalizing;
+        let mut items = self.steps.iter().flat_map(|step| &step.items);
+        asks_nothing && !items.any(|item| matches!(item.phase, ItemPhase::Probing(_)))
+    }
+
+    /// To be called when a state that [was in the journal](Self::is_in_journal) has been replayed: what was asked meanwhile
+    /// has been answered.
+    pub fn found_in_journal(&mut self) {
+        self.agenda.probes.clear();
     }
 }

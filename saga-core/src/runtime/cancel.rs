@@ -12,10 +12,11 @@ use crate::journal::{Actor, Event};
 use crate::machine::{Observation, evolve, observe};
 use crate::runtime::committer::CommitError;
 use crate::runtime::core::Core;
-use crate::runtime::driver::{End, encode};
+use crate::runtime::draft::encode;
+use crate::runtime::driver::End;
 use crate::runtime::error::{CancelError, ParkReason};
 use crate::runtime::follow::Patience;
-use crate::runtime::mailbox::Mail;
+use crate::runtime::line::Mail;
 use crate::store::{Append, ClaimError, Refused, RunStatus, RunSummary, Store, StoreError};
 
 /// How long a change in this process is waited for before the run is looked at again.
@@ -28,13 +29,13 @@ impl<App: Send + Sync + 'static> Core<App> {
         loop {
             // Registered before looking, so that no change falls between.
             let changed = self.registry.changed.notified();
-            if let Some(entry) = self.registry.get(run) {
+            if let Some(line) = self.registry.get(run) {
                 let (reply, done) = oneshot::channel();
-                if entry.mailbox.send(Mail::Cancel(by.clone(), reply)).is_ok() && done.await.is_ok() {
+                if line.send(Mail::Cancel(by.clone(), reply)).is_ok() && done.await.is_ok() {
                     return Ok(());
                 }
                 // Its driver has ended: look again when that is known.
-                if self.registry.get(run).is_some_and(|now| now.epoch == entry.epoch) {
+                if self.registry.get(run).is_some_and(|now| now.epoch() == line.epoch()) {
                     let _ = tokio::time::timeout(LOOK_AGAIN, changed).await;
                 }
                 continue;

@@ -17,7 +17,7 @@ use crate::definition::Definition;
 use crate::id::{Epoch, RunId};
 use crate::panics::panic_message;
 use crate::runtime::core::{Core, Driving};
-use crate::runtime::mailbox::Mail;
+use crate::runtime::line::Mail;
 use crate::runtime::registry::ParkedRun;
 use crate::runtime::{error::ParkReason, error::RecoverError, metrics};
 use crate::store::{Claim, KnownSaga, Query, RunStatus, StoreError};
@@ -30,6 +30,9 @@ const RENEWALS: u32 = 3;
 /// lease has run out; but not more seldom than `LONGEST_LOOK`.
 const LOOKS: u32 = 10;
 const LONGEST_LOOK: Duration = Duration::from_secs(3);
+/// A run that has done nothing for so long makes itself small: what is read again for it when it goes on is little then
+/// beside the time that it waited.
+const IDLE: Duration = Duration::from_secs(1);
 /// With a backlog, runs are claimed when so large a part of all places is free: not one by one.
 const WORTH_CLAIMING: usize = 8;
 
@@ -96,10 +99,10 @@ impl<App: Send + Sync + 'static> Core<App> {
     }
 
     fn pass_on_cancel(&self, run: &RunId, by: crate::Actor) {
-        if let Some(entry) = self.registry.get(run) {
+        if let Some(line) = self.registry.get(run) {
             // Whoever asked for it looks into the journal for what has become of it.
             let (reply, _) = oneshot::channel();
-            let _ = entry.mailbox.send(Mail::Cancel(by, reply));
+            let _ = line.send(Mail::Cancel(by, reply));
         }
     }
 
@@ -133,7 +136,7 @@ impl<App: Send + Sync + 'static> Core<App> {
     pub(super) fn keep_claims(self: &Arc<Self>) {
         // Weak: these tasks must not keep a coordinator alive that nobody has any more.
         let core = Arc::downgrade(self);
-        let (killed, every) = (self.shared.killed.clone(), self.lease / RENEWALS);
+        let (killed, every) = (self.shared.killed.token(), self.lease / RENEWALS);
         tokio::spawn(async move {
             let mut next = Instant::now() + every;
             loop {
@@ -159,9 +162,10 @@ impl<App: Send + Sync + 'static> Core<App> {
             }
         });
         let core = Arc::downgrade(self);
-        let (killed, every) = (self.shared.killed.clone(), (self.lease / LOOKS).min(LONGEST_LOOK));
+        let (killed, every) = (self.shared.killed.token(), (self.lease / LOOKS).min(LONGEST_LOOK));
         let mut hints = self.store.hints();
         tokio::spawn(async move {
+            let mut rests = Instant::now() + IDLE;
             loop {
                 let Some(waiting) = core.upgrade() else { return };
                 let Some(driving) = &waiting.driving else { return };
@@ -175,6 +179,10 @@ impl<App: Send + Sync + 'static> Core<App> {
                     () = room.notified() => {}
                 }
                 let Some(core) = core.upgrade() else { return };
+                if Instant::now() >= rests {
+                    core.registry.let_rest();
+                    rests = Instant::now() + IDLE;
+                }
                 let _under_way = core.tasks.token();
                 tokio::select! {
                     () = killed.cancelled() => return,
@@ -267,7 +275,8 @@ impl<App: Send + Sync + 'static> Core<App> {
     }
 
     /// To be called whenever a place has become free.
-    pub(super) fn tell_of_room(&self, driving: &Driving<App>) {
+    pub(super) fn tell_of_room(&self) {
+        let Some(driving) = &self.driving else { return };
         if driving.backlog.load(Ordering::SeqCst) {
             let room = driving.most_in_flight.saturating_sub(self.registry.len());
             if room >= (driving.most_in_flight / WORTH_CLAIMING).max(1) {

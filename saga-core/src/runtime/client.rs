@@ -14,6 +14,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::core::Core;
 use crate::runtime::error::{CancelError, OutcomeError, RegisterError, StartError};
 use crate::runtime::handle::RunHandle;
+use crate::runtime::line::Following;
 use crate::runtime::options::StartOptions;
 use crate::store::{Page, Query, RunSummary, Store, StoreError};
 
@@ -134,8 +135,8 @@ impl<App: Send + Sync + 'static> Client<App> {
     ///
     /// [`OutcomeError::UnknownRun`], or what the store fails with.
     pub async fn attach<Out: DeserializeOwned>(&self, run: &RunId) -> Result<RunHandle<App, Out>, OutcomeError> {
-        if let Some(entry) = self.core.registry.get(run) {
-            return Ok(RunHandle::new(Arc::clone(&self.core), run.clone(), Some(entry.progress)));
+        if let Some(line) = self.core.registry.get(run) {
+            return Ok(RunHandle::new(Arc::clone(&self.core), run.clone(), Some(Following::new(line))));
         }
         match self.core.store.get(run).await? {
             Some(_) => Ok(RunHandle::new(Arc::clone(&self.core), run.clone(), None)),

@@ -4,7 +4,8 @@
 //! never waits for company. A store that answers at once has no use for batches: there every append is written by whoever
 //! makes it.
 
-use std::panic::AssertUnwindSafe;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,22 @@ impl Committer {
         (committer, write_batches(store, incoming))
     }
 
+    /// Writes the append, if the store answers at once; its records may be taken out of it then. A store that panics has
+    /// failed for good: whoever is here, a caller of `start` above all, is not to unwind for it.
+    pub(crate) fn commit_now(&self, append: &mut Append) -> Option<Answer> {
+        let Self::Immediate { store, killed } = self else { return None };
+        if killed.is_cancelled() {
+            return Some(Err(CommitError::Closed));
+        }
+        let began = metrics::Began::now();
+        let answer = match catch_unwind(AssertUnwindSafe(|| store.append_now(append))) {
+            Ok(answer) => answer?.map_err(CommitError::Refused),
+            Err(panic) => Err(CommitError::Store(Arc::new(panicked(&*panic)))),
+        };
+        metrics::committed(began, 1);
+        Some(answer)
+    }
+
     /// Returns when the append is durable, or refused. A store that fails for a while is waited for.
     pub(crate) async fn commit(&self, append: Append) -> Result<(), CommitError> {
         match self {
@@ -69,8 +86,10 @@ impl Committer {
                 answer.await.unwrap_or(Err(CommitError::Closed))
             }
             Self::Immediate { store, killed } => {
-                // Where nothing ever waits, a long run would keep its thread from all others.
-                tokio::task::consume_budget().await;
+                let mut append = append;
+                if let Some(answer) = self.commit_now(&mut append) {
+                    return answer;
+                }
                 let answers = killed.run_until_cancelled(write_batch(&**store, std::slice::from_ref(&append))).await;
                 answers.and_then(|mut answers| answers.pop()).unwrap_or(Err(CommitError::Closed))
             }
@@ -93,15 +112,12 @@ async fn write_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedRecei
 
 /// Writes a batch, whatever the store does, and gives one answer for each append.
 async fn write_batch(store: &dyn Store, batch: &[Append]) -> Vec<Answer> {
-    let started = Instant::now();
+    let (began, started) = (metrics::Began::now(), Instant::now());
     let answers = match AssertUnwindSafe(write(store, batch)).catch_unwind().await {
         Ok(answers) => answers,
-        Err(panic) => {
-            let reason = format!("it panicked: {}", panic_message(&*panic));
-            failed_for_good(StoreError::Poisoned { reason }, batch.len())
-        }
+        Err(panic) => failed_for_good(panicked(&*panic), batch.len()),
     };
-    metrics::committed(started, batch.len());
+    metrics::committed(began, batch.len());
     debug!(appends = batch.len(), micros = started.elapsed().as_micros(), "committed");
     answers
 }
@@ -124,6 +140,10 @@ async fn gather(requests: &mut Vec<Request>, incoming: &mut mpsc::UnboundedRecei
 }
 
 type Answer = Result<(), CommitError>;
+
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> StoreError {
+    StoreError::Poisoned { reason: format!("it panicked: {}", panic_message(panic)) }
+}
 
 fn failed_for_good(failure: StoreError, appends: usize) -> Vec<Answer> {
     error!(%failure, appends, "the store failed for good");

@@ -4,7 +4,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::id::WorkerId;
@@ -32,14 +31,14 @@ pub struct Coordinator<App> {
     client: Client<App>,
     app: Arc<App>,
     /// Stops the drivers when the last clone of the coordinator goes. Handles do not keep it.
-    life: Arc<Life>,
+    life: Arc<Life<App>>,
 }
 
-struct Life(CancellationToken);
+struct Life<App>(Arc<Core<App>>);
 
-impl Drop for Life {
+impl<App> Drop for Life<App> {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.0.kill();
     }
 }
 
@@ -55,7 +54,7 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
     }
 
     pub(super) fn new(core: Arc<Core<App>>, app: Arc<App>) -> Self {
-        let life = Arc::new(Life(core.shared.killed.clone()));
+        let life = Arc::new(Life(Arc::clone(&core)));
         Self { client: Client::new(Arc::clone(&core)), core, app, life }
     }
 
@@ -103,13 +102,13 @@ impl<App: Send + Sync + 'static> Coordinator<App> {
         match how {
             Shutdown::Drain => core.tasks.wait().await,
             Shutdown::Park { grace } => {
-                core.shared.parking.cancel();
+                core.park();
                 if tokio::time::timeout(grace, core.tasks.wait()).await.is_err() {
                     warn!(?grace, runs = core.registry.len(), "not all actions have ended in time; they are stopped");
                 }
             }
         }
-        self.life.0.cancel();
+        self.life.0.kill();
         core.tasks.wait().await;
         // So that others can go on with them at once.
         let held = core.registry.take_held();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+use crate::action::RunScope;
 use crate::definition::Definition;
 use crate::id::{Epoch, RunId, SagaName, WorkerId};
 use crate::machine::{Command, Observation, State};
@@ -19,9 +19,10 @@ use crate::runtime::committer::Committer;
 use crate::runtime::driver::{Driver, End, Shared};
 use crate::runtime::error::ParkReason;
 use crate::runtime::heads::Heads;
-use crate::runtime::mailbox::{Mailbox, Mails, mailbox};
+use crate::runtime::line::{Line, Progress, Receiver};
 use crate::runtime::metrics;
-use crate::runtime::registry::{Entry, ParkedRun, Progress, Registry};
+use crate::runtime::registry::{ParkedRun, Registry};
+use crate::runtime::signal::Signal;
 use crate::store::{RunSummary, Store};
 
 pub(crate) type Sagas<App> = HashMap<(SagaName, u32), Arc<Definition<App>>>;
@@ -68,19 +69,25 @@ impl<App> Driving<App> {
 /// A run in the hands of this process, before its driver begins to work.
 pub(crate) struct Taken<App> {
     pub(crate) definition: Arc<Definition<App>>,
-    pub(crate) run: RunId,
-    pub(crate) epoch: Epoch,
-    pub(crate) state: State,
+    pub(crate) state: Box<State>,
+    /// Commands whose events are durable.
     pub(crate) commands: Vec<Command>,
+    /// Seen before the driver begins to work.
     pub(crate) seen: Vec<Observation>,
 }
 
-/// The two ends of a run's mailbox, and of its progress.
-pub(crate) struct Lines {
-    pub(crate) mailbox: Mailbox,
-    pub(crate) mail: Mails,
-    pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) lost: CancellationToken,
+impl<App> Core<App> {
+    /// Everything stops where it is.
+    pub(super) fn kill(&self) {
+        self.shared.killed.give();
+        self.registry.wake_all();
+    }
+
+    /// Nothing new is begun.
+    pub(super) fn park(&self) {
+        self.shared.parking.give();
+        self.registry.wake_all();
+    }
 }
 
 impl<App: Send + Sync + 'static> Core<App> {
@@ -93,11 +100,12 @@ impl<App: Send + Sync + 'static> Core<App> {
         clock: Clock,
         driving: Option<Driving<App>>,
     ) -> Arc<Self> {
-        let killed = CancellationToken::new();
-        let (committer, writing) = Committer::new(Arc::clone(&store), killed.clone());
+        let killed = Signal::default();
+        let (committer, writing) = Committer::new(Arc::clone(&store), killed.token());
         let (heads, reading) = Heads::new(Arc::clone(&store));
-        let shared = Shared { clock, committer, parking: CancellationToken::new(), killed: killed.clone() };
-        tokio::spawn(async move { killed.run_until_cancelled(futures::future::join(writing, reading)).await });
+        let until = killed.token();
+        let shared = Shared { clock, store: Arc::clone(&store), committer, parking: Signal::default(), killed };
+        tokio::spawn(async move { until.run_until_cancelled(futures::future::join(writing, reading)).await });
         Arc::new(Self {
             store,
             heads,
@@ -113,56 +121,37 @@ impl<App: Send + Sync + 'static> Core<App> {
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst) || self.shared.killed.is_cancelled()
+        self.closing.load(Ordering::SeqCst) || self.shared.killed.is_given()
     }
 
     /// Enters a run among those at hand, whose claim holds until `expires`.
-    pub(crate) fn lines(&self, run: &RunId, epoch: Epoch, expires: Instant) -> Lines {
-        let (mailbox, mail) = mailbox();
-        let (progress, following) = watch::channel(Progress::begun());
-        let lost = CancellationToken::new();
-        let entry =
-            Entry { epoch, mailbox: mailbox.clone(), progress: following, lost: lost.clone(), expires: Some(expires) };
-        self.registry.enter(run.clone(), entry);
-        Lines { mailbox, mail, progress, lost }
+    pub(crate) fn enter(&self, run: &RunId, epoch: Epoch, saga: &SagaName, expires: Instant) -> Receiver {
+        let line = Receiver::new(Line::new(RunScope::new(run.clone(), epoch, saga.clone())));
+        self.registry.enter(line.line(), expires);
+        line
     }
 
-    pub(crate) async fn drive_to_end(
-        &self,
-        driving: &Driving<App>,
+    /// Drives a run that has a place as far as it goes.
+    pub(crate) fn drive_to_end(
+        self: Arc<Self>,
         taken: Taken<App>,
-        lines: Lines,
+        line: Receiver,
         slot: OwnedSemaphorePermit,
-    ) {
-        let (run, epoch, progress) = (taken.run.clone(), taken.epoch, lines.progress.clone());
-        let driver = Driver {
-            shared: Arc::clone(&self.shared),
-            definition: taken.definition,
-            run: taken.run,
-            epoch: taken.epoch,
-            state: taken.state,
-            commands: taken.commands,
-            seen: taken.seen,
-            app: Arc::clone(&driving.app),
-            mail: lines.mail,
-            mailbox: lines.mailbox,
-            progress: lines.progress,
-            lost: lines.lost,
-        };
-        let end = driver.drive().await;
-        drop(slot);
-        self.let_go(driving, run, epoch, &progress, end);
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Made here, not in the future, which would have room for all that it is made of.
+        let app = self.driving.as_ref().map(|driving| Arc::clone(&driving.app));
+        let driver = app.map(|app| Driver::new(Arc::clone(&self.shared), app, taken, line));
+        async move {
+            let Some(driver) = driver else { return };
+            let (line, end) = driver.drive().await;
+            drop(slot);
+            self.let_go(&line, end);
+        }
     }
 
     /// Forgets a run, and tells those who follow it why. In this order: whoever learns that a run rests can move it on.
-    pub(crate) fn let_go(
-        &self,
-        driving: &Driving<App>,
-        run: RunId,
-        epoch: Epoch,
-        progress: &watch::Sender<Progress>,
-        end: End,
-    ) {
+    pub(crate) fn let_go(&self, line: &Receiver, end: End) {
+        let (run, epoch) = (line.line().run(), line.line().epoch());
         let told = match end {
             End::Settled(outcome) => Progress::Settled(outcome),
             End::Stopped => {
@@ -187,9 +176,9 @@ impl<App: Send + Sync + 'static> Core<App> {
                 Progress::Parked
             }
         };
-        self.registry.remove(&run, epoch);
-        progress.send_replace(told);
-        self.tell_of_room(driving);
+        self.registry.remove(run, epoch);
+        line.ended(told);
+        self.tell_of_room();
     }
 
     pub(crate) fn definition_of(&self, summary: &RunSummary) -> Result<Arc<Definition<App>>, ParkReason> {

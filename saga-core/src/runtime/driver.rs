@@ -1,61 +1,63 @@
 //! The driver of one run: observe, decide, commit, act.
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
-use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use futures::FutureExt;
+use futures::task::waker_ref;
+use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use crate::action::StepError;
-use crate::definition::Definition;
-use crate::id::{Epoch, RunId, Seq, Timestamp};
-use crate::journal::{EncodedRecord, Event, Record};
+use crate::action::{RunScope, StepError};
+use crate::id::Seq;
+use crate::journal::Event;
 use crate::machine::{Command, IllegalEvent, Observation, State, decide, evolve, observe, outcome};
 use crate::outcome::Outcome;
 use crate::panics::panic_message;
 use crate::payload::Payload;
+use crate::plan::Plan;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
+use crate::runtime::core::Taken;
+use crate::runtime::draft::Draft;
 use crate::runtime::error::ParkReason;
 use crate::runtime::execute::Executor;
-use crate::runtime::mailbox::{Mail, Mailbox, Mails};
+use crate::runtime::in_flight::InFlight;
+use crate::runtime::line::{Mail, Receiver};
 use crate::runtime::metrics;
-use crate::runtime::registry::Progress;
-use crate::store::{Append, Refused};
+use crate::runtime::recovery::{fold, patiently};
+use crate::runtime::signal::Signal;
+use crate::store::{Append, Refused, Store};
 
 /// What all drivers of a coordinator share.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) committer: Committer,
-    /// Nothing new is begun; what is in flight may end.
-    pub(crate) parking: CancellationToken,
-    /// Everything stops where it is.
-    pub(crate) killed: CancellationToken,
+    /// Nothing new is begun; what is in flight may end. Drivers have to be woken for it.
+    pub(crate) parking: Signal,
+    /// Everything stops where it is. Drivers have to be woken for it.
+    pub(crate) killed: Signal,
 }
 
-/// A run in the hands of this process.
+/// A run in the hands of this process. Kept small: it is what a waiting run consists of.
 pub(crate) struct Driver<App> {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) definition: Arc<Definition<App>>,
-    pub(crate) run: RunId,
-    pub(crate) epoch: Epoch,
-    pub(crate) state: State,
-    /// Commands whose events are durable.
-    pub(crate) commands: Vec<Command>,
-    /// Seen before the driver began to work.
-    pub(crate) seen: Vec<Observation>,
-    pub(crate) app: Arc<App>,
-    pub(crate) mail: Mails,
-    pub(crate) mailbox: Mailbox,
-    pub(crate) progress: watch::Sender<Progress>,
-    /// The run is no longer this worker's.
-    pub(crate) lost: CancellationToken,
+    shared: Arc<Shared>,
+    executor: Arc<Executor<App>>,
+    line: Receiver,
+    state: Where,
+    in_flight: InFlight<Observation>,
+    seen: Vec<Seen>,
+}
+
+/// Where the state of a run is.
+enum Where {
+    Here(Box<State>),
+    /// In the journal, which ends there.
+    Journaled(Seq),
 }
 
 /// Why a driver let go of its run.
@@ -117,117 +119,133 @@ fn rank(seen: &Seen) -> u8 {
 }
 
 /// What one turn comes to.
-#[derive(Default)]
 struct Turn {
-    events: Vec<Event>,
-    commands: Vec<Command>,
+    /// What the store has yet to be asked to write.
+    unwritten: Option<Box<Append>>,
     /// To be given when the events are durable.
     replies: Vec<Reply>,
+    commands: Vec<Command>,
 }
 
-type InFlight = FuturesUnordered<BoxFuture<'static, Observation>>;
-
 impl<App: Send + Sync + 'static> Driver<App> {
-    /// Drives the run until it comes to rest, or until this process has to let go of it.
-    pub(crate) async fn drive(self) -> End {
-        let (killed, lost, run) = (self.shared.killed.clone(), self.lost.clone(), self.run.clone());
-        metrics::in_flight(1.0);
-        let mut in_flight = InFlight::new();
-        let mut driving = AssertUnwindSafe(Box::pin(self.turns(&mut in_flight))).catch_unwind();
-        let end = tokio::select! {
-            biased;
-            () = killed.cancelled() => End::Stopped,
-            () = lost.cancelled() => End::Lost,
-            end = &mut driving => end.unwrap_or_else(|panic| {
-                error!(%run, "the driver panicked: {}", panic_message(&*panic));
-                End::Parked(ParkReason::Internal(panic_message(&*panic).to_owned()))
-            }),
+    pub(crate) fn new(shared: Arc<Shared>, app: Arc<App>, taken: Taken<App>, line: Receiver) -> Self {
+        let Taken { definition, state, commands, seen } = taken;
+        let executor = Executor { app, definition, input: state.input().clone(), line: Arc::clone(line.line()) };
+        let mut driver = Self {
+            shared,
+            executor: Arc::new(executor),
+            line,
+            state: Where::Here(state),
+            in_flight: InFlight::None,
+            seen: seen.into_iter().map(Seen::from).collect(),
         };
-        drop(driving);
+        driver.begin(commands);
+        driver
+    }
+
+    /// Drives the run until it comes to rest, or until this process has to let go of it.
+    pub(crate) async fn drive(mut self) -> (Receiver, End) {
+        metrics::in_flight(1.0);
+        let end = {
+            let (shared, line) = (Arc::clone(&self.shared), Arc::clone(self.line.line()));
+            let mut driving = pin!(AssertUnwindSafe(self.turns()).catch_unwind());
+            poll_fn(move |cx| {
+                // Before looking, so that nothing falls between.
+                line.register(cx.waker());
+                if shared.killed.is_given() {
+                    return Poll::Ready(End::Stopped);
+                }
+                if line.scope.is_lost() {
+                    return Poll::Ready(End::Lost);
+                }
+                driving.as_mut().poll(cx).map(|end| {
+                    end.unwrap_or_else(|panic| {
+                        error!(run = %line.run(), "the driver panicked: {}", panic_message(&*panic));
+                        End::Parked(ParkReason::Internal(panic_message(&*panic).to_owned()))
+                    })
+                })
+            })
+            .await
+        };
+        let Self { line, mut in_flight, .. } = self;
         let is_lost = matches!(end, End::Lost);
+        if is_lost {
+            line.line().scope.lose();
+        }
         let stopping = move || {
             if is_lost {
-                // Those who watch for it learn of it, and what they come to is not looked at.
-                lost.cancel();
-                while let Some(Some(_)) = in_flight.next().now_or_never() {}
+                // Those who watch for it have learned of it, and what they come to is not looked at.
+                while in_flight.poll_ended(&mut Context::from_waker(Waker::noop())).is_ready() {}
             }
             drop(in_flight);
         };
         // What actions own may panic as it is dropped.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(stopping)) {
-            error!(%run, "an action that was stopped panicked: {}", panic_message(&*panic));
+            error!(run = %line.line().run(), "an action that was stopped panicked: {}", panic_message(&*panic));
         }
         metrics::in_flight(-1.0);
-        end
+        (line, end)
     }
 
-    async fn turns(mut self, in_flight: &mut InFlight) -> End {
-        let executor = Arc::new(Executor {
-            app: Arc::clone(&self.app),
-            definition: Arc::clone(&self.definition),
-            run: self.run.clone(),
-            epoch: self.epoch,
-            input: self.state.input().clone(),
-            mailbox: self.mailbox.clone(),
-            lost: self.lost.clone(),
-            cancelled: self.lost.child_token(),
-            aborting: AtomicBool::new(false),
-        });
-        let mut seen: Vec<Seen> = std::mem::take(&mut self.seen).into_iter().map(Seen::from).collect();
-        let commands = std::mem::take(&mut self.commands);
-        self.act(&executor, in_flight, commands);
-        let shared = Arc::clone(&self.shared);
+    async fn turns(&mut self) -> End {
         loop {
-            // A turn: judge all that was seen, decide, write it down, act upon it.
-            while let Some(mail) = self.mail.try_recv() {
-                seen.push(open(mail));
-            }
-            // An action that is told of the loss may answer before this is stopped; that counts for nothing. Without this the
-            // answer would be written if no other worker has claimed the run yet, as if the run itself had been called off.
-            if self.lost.is_cancelled() {
-                return End::Lost;
-            }
-            let now = shared.clock.now();
-            let Turn { events, commands, replies } = match self.turn(seen, now, shared.parking.is_cancelled()) {
-                Ok(turned) => turned,
-                Err(illegal) => return End::Parked(ParkReason::Illegal(illegal)),
+            let turned = self.turn().await;
+            let waited = match turned {
+                Ok(()) => self.wait().await,
+                ended => ended,
             };
-            seen = Vec::new();
-            if !events.is_empty() {
-                match self.commit(now, events, in_flight, &mut seen).await {
-                    Ok(()) => {}
-                    Err(end) => return end,
-                }
-            }
-            replies.into_iter().for_each(Reply::done);
-            if self.state.is_aborting() || self.state.is_settled() {
-                executor.aborting.store(true, Ordering::Relaxed);
-                executor.cancelled.cancel();
-            }
-            self.act(&executor, in_flight, commands);
-            if let Some(end) = self.settled() {
+            if let Err(end) = waited {
                 return end;
-            }
-            if shared.parking.is_cancelled() && in_flight.is_empty() && seen.is_empty() {
-                return End::Stopped;
-            }
-            if seen.is_empty() {
-                seen = self.wait(&shared, in_flight).await;
             }
         }
     }
 
-    /// Folds what was seen, and decides what follows from it.
-    fn turn(&mut self, mut seen: Vec<Seen>, now: Timestamp, parking: bool) -> Result<Turn, IllegalEvent> {
-        let plan = &self.definition.plan;
-        let mut turn = Turn::default();
+    /// A turn: judge all that was seen, decide, write it down, act upon it.
+    async fn turn(&mut self) -> Result<(), End> {
+        // Where nothing ever waits, a long run would keep its thread from all others.
+        tokio::task::consume_budget().await;
+        self.line.at_work();
+        if let Where::Journaled(seq) = self.state
+            && !Box::pin(self.recall(seq)).await?
+        {
+            return Ok(());
+        }
+        let turn = self.judge()?;
+        let mut unwritten = turn.unwritten;
+        if let Some(append) = unwritten.take() {
+            Box::pin(self.commit(append)).await?;
+        }
+        self.act(turn.replies, turn.commands)
+    }
+
+    /// Judges all that was seen, decides what follows from it, and writes it down if the store answers at once.
+    fn judge(&mut self) -> Result<Turn, End> {
+        while let Some(mail) = self.line.try_recv() {
+            self.seen.push(open(mail));
+        }
+        // Nothing is begun either of what is in no journal: a probe, the guard.
+        if self.shared.killed.is_given() {
+            return Err(End::Stopped);
+        }
+        // An action that is told of the loss may answer before this is stopped; that counts for nothing. Without this the
+        // answer would be written if no other worker has claimed the run yet, as if the run itself had been called off.
+        if self.scope().is_lost() {
+            return Err(End::Lost);
+        }
+        let now = self.shared.clock.now();
+        let Where::Here(state) = &mut self.state else { unreachable!("a turn begins with the state at hand") };
+        let scope = &self.line.line().scope;
+        let plan = &*self.executor.definition.plan;
+        let mut turn = Turn { unwritten: None, replies: Vec::new(), commands: Vec::new() };
+        let mut draft = Draft::new(state.seq(), now);
         // Stable: what is of one rank is judged in the order in which it came.
-        seen.sort_by_key(rank);
-        for Seen { what, reply } in seen {
-            match observe(plan, &self.state, what, now, fastrand::f64()) {
+        self.seen.sort_by_key(rank);
+        for Seen { what, reply } in self.seen.drain(..) {
+            match observe(plan, state, what, now, fastrand::f64()) {
                 Some(event) => {
-                    evolve(plan, &mut self.state, now, &event)?;
-                    turn.events.push(event);
+                    evolve(plan, state, now, &event).map_err(illegal)?;
+                    trace(plan, scope, &event);
+                    draft.push(event);
                     turn.replies.extend(reply);
                 }
                 None => {
@@ -238,49 +256,66 @@ impl<App: Send + Sync + 'static> Driver<App> {
             }
         }
         // While parking, what was seen is written down; what follows from it is decided when the run is taken up again.
-        if !parking {
-            let decision = decide(plan, &mut self.state, now)?;
-            turn.events.extend(decision.append);
+        if !self.shared.parking.is_given() {
+            let decision = decide(plan, state, now).map_err(illegal)?;
+            for event in decision.append {
+                trace(plan, scope, &event);
+                draft.push(event);
+            }
             turn.commands = decision.then;
+        }
+        if !draft.records.is_empty() {
+            let mut append = draft.append(scope, state.status());
+            match self.shared.committer.commit_now(&mut append) {
+                Some(answer) => self.written(answer)?,
+                None => turn.unwritten = Some(Box::new(append)),
+            }
         }
         Ok(turn)
     }
 
-    /// Returns when the events are durable. Meanwhile actions go on, and what they come to is kept in `seen`.
-    async fn commit(
-        &mut self,
-        at: Timestamp,
-        events: Vec<Event>,
-        in_flight: &mut InFlight,
-        seen: &mut Vec<Seen>,
-    ) -> Result<(), End> {
-        for event in &events {
-            self.trace(event);
+    /// Acts upon what is durable.
+    fn act(&mut self, replies: Vec<Reply>, commands: Vec<Command>) -> Result<(), End> {
+        replies.into_iter().for_each(Reply::done);
+        let state = self.state();
+        if state.is_aborting() || state.is_settled() {
+            self.scope().abort();
         }
-        let expected = Seq(self.state.seq().0 - events.len() as u64);
-        let append = Append {
-            run: self.run.clone(),
-            epoch: self.epoch,
-            expected,
-            records: encode(expected, at, events),
-            status: self.state.status(),
-            at,
-            start: None,
-        };
+        self.begin(commands);
+        self.settled()
+    }
+
+    /// Returns when the append is durable. Meanwhile actions go on, and what they come to is kept in `seen`.
+    async fn commit(&mut self, append: Box<Append>) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
-        let mut writing = std::pin::pin!(shared.committer.commit(append));
-        let written = loop {
-            tokio::select! {
-                biased;
-                written = &mut writing => break written,
-                Some(end) = in_flight.next() => seen.push(end.into()),
+        let mut writing = pin!(shared.committer.commit(*append));
+        let written = poll_fn(|cx| {
+            let done = writing.as_mut().poll(cx);
+            if done.is_pending() {
+                self.poll_in_flight();
             }
-        };
-        match written {
+            done
+        });
+        let written = written.await;
+        self.written(written)
+    }
+
+    fn poll_in_flight(&mut self) {
+        if self.line.take_ready() {
+            let waker = waker_ref(self.line.line());
+            while let Poll::Ready(ended) = self.in_flight.poll_ended(&mut Context::from_waker(&waker)) {
+                self.seen.push(ended.into());
+            }
+        }
+    }
+
+    /// What comes of an answer to an append.
+    fn written(&self, answer: Result<(), CommitError>) -> Result<(), End> {
+        match answer {
             Ok(()) => {
                 // The end is told when nobody can find the run in flight any more.
-                if !self.state.is_settled() && self.progress.borrow().is_watched() {
-                    self.progress.send_modify(|_| {});
+                if !self.state().is_settled() {
+                    self.line.appended();
                 }
                 Ok(())
             }
@@ -288,7 +323,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
                 Err(End::Parked(ParkReason::TooLarge(refused)))
             }
             Err(CommitError::Refused(refused)) => {
-                warn!(run = %self.run, %refused, "the run is no longer this worker's");
+                warn!(run = %self.scope().run, %refused, "the run is no longer this worker's");
                 Err(End::Lost)
             }
             Err(CommitError::Store(error)) => Err(End::Failed(error)),
@@ -296,51 +331,109 @@ impl<App: Send + Sync + 'static> Driver<App> {
         }
     }
 
-    fn act(&self, executor: &Arc<Executor<App>>, in_flight: &InFlight, commands: Vec<Command>) {
+    fn begin(&mut self, commands: Vec<Command>) {
         for command in commands {
-            in_flight.push(executor.execute(&self.state, command));
+            let future = self.executor.execute(self.state(), command);
+            self.in_flight.push(future);
+            self.line.set_ready();
         }
     }
 
-    fn settled(&self) -> Option<End> {
-        let end = self.state.is_settled().then(|| outcome(&self.definition.plan, &self.state)).flatten()?;
-        info!(run = %self.run, saga = %self.definition.plan.saga(), outcome = %end, "the run came to rest");
-        metrics::run_rested(self.definition.plan.saga(), self.state.status());
-        Some(End::Settled(Arc::new(end)))
+    fn settled(&self) -> Result<(), End> {
+        let (plan, state) = (&self.executor.definition.plan, self.state());
+        let Some(end) = state.is_settled().then(|| outcome(plan, state)).flatten() else { return Ok(()) };
+        info!(run = %self.scope().run, saga = %plan.saga(), outcome = %end, "the run came to rest");
+        metrics::run_rested(plan.saga(), state.status());
+        Err(End::Settled(Arc::new(end)))
     }
 
     /// Waits until there is something to judge or decide, and takes the ends that are there.
-    async fn wait(&mut self, shared: &Shared, in_flight: &mut InFlight) -> Vec<Seen> {
-        let wake = self.state.next_wake().map(|at| shared.clock.instant(at));
-        let parking = shared.parking.is_cancelled();
-        let mut seen = Vec::new();
-        // In a fixed order, so that a run under paused time is the same each time. Nothing starves: all that is there is
-        // taken before the next turn.
-        tokio::select! {
-            biased;
-            Some(end) = in_flight.next() => seen.push(end.into()),
-            mail = self.mail.recv() => seen.push(open(mail)),
-            () = sleep_until(wake), if !parking => {}
-            () = shared.parking.cancelled(), if !parking => {}
+    async fn wait(&mut self) -> Result<(), End> {
+        let was_parking = self.shared.parking.is_given();
+        // What was sent during the turn is written down too: whoever cancels a run is told that it is cancelled.
+        if was_parking && self.in_flight.is_empty() && self.seen.is_empty() && !self.line.has_mail() {
+            return Err(End::Stopped);
         }
-        while let Some(Some(end)) = in_flight.next().now_or_never() {
-            seen.push(end.into());
-        }
-        seen
+        // While parking, the state may have been left to the journal.
+        let wake = if was_parking { None } else { self.state().next_wake() };
+        let mut timer = wake.map(|at| Box::pin(tokio::time::sleep_until(self.shared.clock.instant(at))));
+        // The driver has one waker, which its line has too. Nothing starves: all that is there is taken before the next turn.
+        poll_fn(|cx| {
+            self.poll_in_flight();
+            let parks = !was_parking && self.shared.parking.is_given();
+            let is_due = !was_parking && timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+            if !self.seen.is_empty() || self.line.has_mail() || parks || is_due {
+                return Poll::Ready(());
+            }
+            if self.line.may_rest() {
+                self.shrink();
+            }
+            Poll::Pending
+        })
+        .await;
+        Ok(())
     }
 
-    fn trace(&self, event: &Event) {
-        let plan = &self.definition.plan;
-        match event {
-            Event::AbortBegan { cause } => {
-                info!(run = %self.run, saga = %plan.saga(), %cause, "the run is being aborted");
-            }
-            Event::UndoFailed { of, retry_at: None, error, .. } => {
-                error!(run = %self.run, step = %plan.step(of.step).name, %error, "could not be undone");
-            }
-            Event::Operated { verb, by } => info!(run = %self.run, %verb, %by, "an operator moved the run on"),
-            event => debug!(run = %self.run, ?event),
+    /// Drops what can be had again from the journal, for there is nothing to do for a while.
+    fn shrink(&mut self) {
+        if let Where::Here(state) = &self.state
+            && state.is_in_journal()
+        {
+            self.state = Where::Journaled(state.seq());
+            self.seen = Vec::new();
         }
+    }
+
+    /// Reads the state again, which was left to the journal where that ended at `seq`. `false`: there is no need to, for the
+    /// run is parked, and nothing was seen that is to be written down before.
+    async fn recall(&mut self, seq: Seq) -> Result<bool, End> {
+        let (shared, executor) = (Arc::clone(&self.shared), Arc::clone(&self.executor));
+        let (plan, run) = (&executor.definition.plan, executor.line.run());
+        let mut reading = pin!(patiently(run, || fold(&*shared.store, plan, run, seq)));
+        let read = poll_fn(|cx| {
+            self.poll_in_flight();
+            // A store that cannot be read must not keep a run from being parked.
+            if shared.parking.is_given() && self.seen.is_empty() && !self.line.has_mail() {
+                return Poll::Ready(None);
+            }
+            reading.as_mut().poll(cx).map(Some)
+        });
+        let Some(read) = read.await else { return Ok(false) };
+        let mut state = read?;
+        // Another worker has written since, or is about to.
+        if state.seq() != seq {
+            return Err(End::Lost);
+        }
+        state.found_in_journal();
+        self.state = Where::Here(Box::new(state));
+        Ok(true)
+    }
+
+    fn scope(&self) -> &Arc<RunScope> {
+        &self.line.line().scope
+    }
+
+    fn state(&self) -> &State {
+        match &self.state {
+            Where::Here(state) => state,
+            Where::Journaled(_) => unreachable!("it is read again before anything is done"),
+        }
+    }
+}
+
+fn illegal(event: IllegalEvent) -> End {
+    End::Parked(event.into())
+}
+
+fn trace(plan: &Plan, scope: &RunScope, event: &Event) {
+    let run = &scope.run;
+    match event {
+        Event::AbortBegan { cause } => info!(%run, saga = %plan.saga(), %cause, "the run is being aborted"),
+        Event::UndoFailed { of, retry_at: None, error, .. } => {
+            error!(%run, step = %plan.step(of.step).name, %error, "could not be undone");
+        }
+        Event::Operated { verb, by } => info!(%run, %verb, %by, "an operator moved the run on"),
+        event => debug!(%run, ?event),
     }
 }
 
@@ -353,19 +446,6 @@ fn open(mail: Mail) -> Seen {
         }
         Mail::SubjectGone => Observation::SubjectGone.into(),
     }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Gives events their places and their time.
-pub(crate) fn encode(after: Seq, at: Timestamp, events: Vec<Event>) -> Vec<EncodedRecord> {
-    let records = (after.0 + 1..).zip(events).map(|(seq, event)| Record { seq: Seq(seq), at, event });
-    records.map(|record| EncodedRecord::encode(&record)).collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //!
 //! Whatever the user's code does in there (fail, panic, take too long), the future ends with an observation.
 
-use std::panic::AssertUnwindSafe;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,14 +16,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
-use crate::action::{Ctx, Link, Probe, Role, Scope, StepError, UndoPayloads};
+use crate::action::{Ctx, Link, Probe, Role, Scope, StepError, Stop, UndoPayloads};
 use crate::definition::Definition;
-use crate::id::{Epoch, ItemRef, RunId, StepIndex, StepName};
+use crate::id::{ItemRef, RunId, StepIndex, StepName};
 use crate::journal::{FailureKind, FailureOrigin, ProbeAnswer};
 use crate::machine::{AttemptResult, Command, Observation, State, outcome};
 use crate::panics::panic_message;
 use crate::payload::Payload;
-use crate::runtime::mailbox::{Mail, Mailbox};
+use crate::runtime::line::{Line, Mail};
 use crate::runtime::metrics;
 
 /// What code is of that belongs to no step, but to the run as a whole.
@@ -36,15 +38,8 @@ const GUARD_LONGEST_DELAY: Duration = Duration::from_secs(30);
 pub(crate) struct Executor<App> {
     pub(crate) app: Arc<App>,
     pub(crate) definition: Arc<Definition<App>>,
-    pub(crate) run: RunId,
-    pub(crate) epoch: Epoch,
     pub(crate) input: Payload,
-    pub(crate) mailbox: Mailbox,
-    /// Seen by everything in flight when the run is no longer this worker's.
-    pub(crate) lost: CancellationToken,
-    /// Seen by the actions that an abort asks to come to an end; a child of `lost`.
-    pub(crate) cancelled: CancellationToken,
-    pub(crate) aborting: AtomicBool,
+    pub(crate) line: Arc<Line>,
 }
 
 impl<App: Send + Sync + 'static> Executor<App> {
@@ -66,16 +61,17 @@ impl<App: Send + Sync + 'static> Executor<App> {
             let missing = StepError::new(FailureKind::Rejected, FailureOrigin::Undecodable, "the item has no input");
             return futures::future::ready(Observation::Attempt { of, attempt, result: Err(parts(missing)) }).boxed();
         };
-        let (ctx, over) = self.action_context(state, of, attempt);
-        let code = Arc::clone(&self.definition.steps[of.step.at()].run);
+        let ctx = self.action_context(state, of, attempt);
+        let scope = Arc::clone(ctx.scope());
+        let code = (self.definition.steps[of.step.at()].run)(ctx, input);
         let span =
-            info_span!("attempt", saga = %plan.saga(), run = %self.run, step = %step.name, item = of.item, attempt);
-        let (saga, name, timeout) = (plan.saga().clone(), step.name.clone(), step.timeout);
+            info_span!("attempt", saga = %plan.saga(), run = %self.run(), step = %step.name, item = of.item, attempt);
+        let timeout = step.timeout;
         async move {
             let started = tokio::time::Instant::now();
-            let result = attempt_of(timeout, async move { code(ctx, input).await }).await;
-            over.store(true, Ordering::SeqCst);
-            metrics::attempt_ended(&saga, &name, started.elapsed(), result.is_ok());
+            let result = attempt_of(timeout, code).await;
+            scope.over.store(true, Ordering::SeqCst);
+            metrics::attempt_ended(&scope.run.saga, &scope.step, started, result.is_ok());
             match &result {
                 Ok(_) => debug!(took = ?started.elapsed(), "the action succeeded"),
                 Err((error, _)) => warn!(took = ?started.elapsed(), %error, kind = ?error.kind, "the action failed"),
@@ -97,10 +93,11 @@ impl<App: Send + Sync + 'static> Executor<App> {
         let given =
             UndoPayloads { input, output: state.item_output(of).cloned(), checkpoints: state.checkpoints(of).to_vec() };
         let ctx = self.context(state, of, attempt, Role::Compensation);
-        let span = info_span!("undo", saga = %plan.saga(), run = %self.run, step = %step.name, item = of.item, attempt);
+        let span =
+            info_span!("undo", saga = %plan.saga(), run = %self.run(), step = %step.name, item = of.item, attempt);
         let (saga, name, timeout) = (plan.saga().clone(), step.name.clone(), step.undo_timeout);
         async move {
-            let result = attempt_of(timeout, async move { code(ctx, given).await }).await;
+            let result = attempt_of(timeout, code(ctx, given)).await;
             match &result {
                 Ok(()) => debug!("undone"),
                 Err((error, _)) => {
@@ -123,10 +120,10 @@ impl<App: Send + Sync + 'static> Executor<App> {
             return futures::future::ready(unknown).boxed();
         };
         let ctx = self.context(state, of, 0, Role::Probe);
-        let span = info_span!("probe", saga = %plan.saga(), run = %self.run, step = %step.name, item = of.item);
+        let span = info_span!("probe", saga = %plan.saga(), run = %self.run(), step = %step.name, item = of.item);
         let timeout = step.timeout.unwrap_or(QUESTION_TIMEOUT);
         async move {
-            match attempt_of(Some(timeout), async move { code(ctx, input).await }).await {
+            match attempt_of(Some(timeout), code(ctx, input)).await {
                 Ok(Probe::Done(output)) => Observation::Probe { of, answer: ProbeAnswer::Done(output) },
                 Ok(Probe::NotDone) => Observation::Probe { of, answer: ProbeAnswer::NotDone },
                 Ok(Probe::Unknown) => unknown,
@@ -146,12 +143,11 @@ impl<App: Send + Sync + 'static> Executor<App> {
             return futures::future::ready(Observation::Guard { gone: false }).boxed();
         };
         let (ctx, input) = (self.run_context("guard", Role::Guard), self.input.clone());
-        let span = info_span!("guard", saga = %self.definition.plan.saga(), run = %self.run);
+        let span = info_span!("guard", saga = %self.definition.plan.saga(), run = %self.run());
         async move {
             let mut delay = GUARD_FIRST_DELAY;
             loop {
-                let (code, ctx, input) = (Arc::clone(&code), ctx.clone(), input.clone());
-                match attempt_of(Some(QUESTION_TIMEOUT), async move { code(ctx, input).await }).await {
+                match attempt_of(Some(QUESTION_TIMEOUT), code(ctx.clone(), input.clone())).await {
                     Ok(there) => return Observation::Guard { gone: !there },
                     Err((error, _)) => warn!(%error, retry_in = ?delay, "the guard cannot tell"),
                 }
@@ -169,9 +165,9 @@ impl<App: Send + Sync + 'static> Executor<App> {
             return futures::future::ready(Observation::Finalizer { result: Ok(()) }).boxed();
         };
         let (ctx, input) = (self.run_context("finally", Role::Finalizer), self.input.clone());
-        let span = info_span!("finally", saga = %plan.saga(), run = %self.run);
+        let span = info_span!("finally", saga = %plan.saga(), run = %self.run());
         async move {
-            let result = attempt_of(None, async move { code(ctx, input, end).await }).await;
+            let result = attempt_of(None, code(ctx, input, end)).await;
             if let Err((error, _)) = &result {
                 warn!(%error, "the finalizer failed; it is tried again");
             }
@@ -181,31 +177,30 @@ impl<App: Send + Sync + 'static> Executor<App> {
         .boxed()
     }
 
-    /// The context of an action, and the flag to be set when its attempt is over.
-    fn action_context(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32) -> (Ctx<App>, Arc<AtomicBool>) {
+    fn run(&self) -> &RunId {
+        &self.line.scope.run
+    }
+
+    /// The context of an action.
+    fn action_context(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32) -> Ctx<App> {
         let step = self.definition.plan.step(of.step);
         // Forward steps are finished whatever happens to the run.
-        let cancelled = if step.is_forward() { self.lost.child_token() } else { self.cancelled.clone() };
-        let scope = Scope {
-            attempt,
-            checkpoints: state.checkpoints(of).to_vec(),
-            ..self.scope(step.name.clone(), of, Role::Action, cancelled)
-        };
-        let over = Arc::clone(&scope.over);
-        (self.within(scope), over)
+        let stop = Stop::run(step.is_forward());
+        let checkpoints = state.checkpoints(of).to_vec();
+        self.within(Scope { attempt, checkpoints, ..self.scope(step.name.clone(), of, Role::Action, stop) })
     }
 
     /// The context of code that is shielded: a compensation cleans up after an abort, and a probe settles how it goes on.
     fn context(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32, role: Role) -> Ctx<App> {
         let step = self.definition.plan.step(of.step).name.clone();
         let checkpoints = state.checkpoints(of).to_vec();
-        self.within(Scope { attempt, checkpoints, ..self.scope(step, of, role, self.lost.child_token()) })
+        self.within(Scope { attempt, checkpoints, ..self.scope(step, of, role, Stop::run(true)) })
     }
 
     /// A context for code that belongs to the run as a whole.
     fn run_context(self: &Arc<Self>, name: &str, role: Role) -> Ctx<App> {
         let name = StepName::new(name).unwrap_or_else(|_| self.definition.plan.step(StepIndex(0)).name.clone());
-        self.within(self.scope(name, THE_RUN, role, self.lost.child_token()))
+        self.within(self.scope(name, THE_RUN, role, Stop::run(true)))
     }
 
     fn within(self: &Arc<Self>, scope: Scope) -> Ctx<App> {
@@ -214,19 +209,19 @@ impl<App: Send + Sync + 'static> Executor<App> {
     }
 
     /// The scope of a first attempt of what nothing is known of, with no way back to the run.
-    fn scope(&self, step: StepName, of: ItemRef, role: Role, cancelled: CancellationToken) -> Scope {
+    fn scope(&self, step: StepName, of: ItemRef, role: Role, stop: Stop) -> Scope {
         Scope {
-            run: self.run.clone(),
-            epoch: self.epoch,
-            saga: self.definition.plan.saga().clone(),
+            run: Arc::clone(&self.line.scope),
             step,
             of,
             role,
             attempt: 1,
             checkpoints: Vec::new(),
-            cancelled,
-            over: Arc::default(),
+            stop,
+            over: AtomicBool::new(false),
             link: None,
+            #[cfg(feature = "testkit")]
+            of_attempt: None,
         }
     }
 }
@@ -237,55 +232,71 @@ fn parts(error: StepError) -> (crate::Failure, Option<Duration>) {
 }
 
 /// Runs user code to some end: its own, a panic, or the timeout.
-async fn attempt_of<T>(
-    timeout: Option<Duration>,
-    code: impl Future<Output = Result<T, StepError>> + Send,
-) -> AttemptResult<T> {
-    let limited = async move {
-        match timeout {
-            None => code.await,
-            Some(limit) => tokio::time::timeout(limit, code).await.unwrap_or_else(|_| {
-                let what = format_args!("not done after {limit:?}");
-                Err(StepError::new(FailureKind::Failed, FailureOrigin::TimedOut, what))
-            }),
+///
+/// Written out, because the usual combinators hold the code three times over, and room for a timer that most code has not.
+async fn attempt_of<T>(timeout: Option<Duration>, code: BoxFuture<'static, Result<T, StepError>>) -> AttemptResult<T> {
+    let mut code = Some(code);
+    let mut timer = timeout.map(|limit| Box::pin(tokio::time::sleep(limit)));
+    let mut poll = move |cx: &mut Context<'_>| {
+        let ended = match &mut code {
+            Some(running) => running.as_mut().poll(cx).map(Some),
+            None => Poll::Pending,
+        };
+        let ended = match &mut timer {
+            Some(timer) if ended.is_pending() => timer.as_mut().poll(cx).map(|()| None),
+            _ => ended,
+        };
+        if ended.is_ready() {
+            // Here, where panics are caught: code that is stopped may panic as it is dropped.
+            code = None;
+        }
+        ended
+    };
+    let ended = poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| poll(cx))) {
+        Ok(ended) => ended.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    let result = match ended.await {
+        Ok(Some(result)) => result,
+        Ok(None) => {
+            let what = format_args!("not done after {:?}", timeout.unwrap_or_default());
+            Err(StepError::new(FailureKind::Failed, FailureOrigin::TimedOut, what))
+        }
+        Err(panic) => {
+            let what = format!("panicked: {}", panic_message(&*panic));
+            Err(StepError::new(FailureKind::Fatal, FailureOrigin::Panicked, what))
         }
     };
-    // Around the timeout, too: code that is stopped by it may panic as it is dropped.
-    let ended = AssertUnwindSafe(limited).catch_unwind().await;
-    let result = ended.unwrap_or_else(|panic| {
-        let what = format!("panicked: {}", panic_message(&*panic));
-        Err(StepError::new(FailureKind::Fatal, FailureOrigin::Panicked, what))
-    });
     result.map_err(parts)
 }
 
 #[async_trait]
 impl<App: Send + Sync + 'static> Link for Executor<App> {
     async fn checkpoint(&self, by: &Scope, value: Payload) -> Result<(), StepError> {
-        if by.over.load(Ordering::SeqCst) {
+        if by.is_over() {
             return Err(StepError::failed("the attempt has ended, nothing more can be recorded"));
         }
         let (reply, answer) = oneshot::channel();
         let gone = || StepError::failed("the run is no longer this worker's, nothing more can be recorded");
-        self.mailbox.send(Mail::Checkpoint(by.of, value, reply)).map_err(|_| gone())?;
+        self.line.send(Mail::Checkpoint(by.of, value, reply)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
     async fn subject_is_there(&self, by: &Scope) -> bool {
         // Compensations, probes and the finalizer work because the subject may be gone. Once the run is being aborted, what
         // still waits is being finished; asking would only get in its way.
-        if by.role != Role::Action || self.aborting.load(Ordering::Relaxed) {
+        if by.role != Role::Action || self.line.scope.is_aborting() {
             return true;
         }
         let Some(guard) = self.definition.guard.clone() else { return true };
         let step = self.definition.plan.step(StepIndex(0)).name.clone();
-        let scope = self.scope(step, THE_RUN, Role::Guard, CancellationToken::new());
+        let scope = self.scope(step, THE_RUN, Role::Guard, Stop::Token(CancellationToken::new()));
         let ctx = Ctx::new(Arc::clone(&self.app), scope);
         let input = self.input.clone();
-        match attempt_of(Some(QUESTION_TIMEOUT), async move { guard(ctx, input).await }).await {
+        match attempt_of(Some(QUESTION_TIMEOUT), guard(ctx, input)).await {
             Ok(true) => true,
             Ok(false) => {
-                let _ = self.mailbox.send(Mail::SubjectGone);
+                let _ = self.line.send(Mail::SubjectGone);
                 // A forward step is finished whatever happens, but the run should know.
                 self.definition.plan.step(by.of.step).is_forward()
             }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::warn;
 
 use crate::id::RunId;
@@ -11,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::payload::Payload;
 use crate::runtime::core::Core;
 use crate::runtime::error::OutcomeError;
-use crate::runtime::registry::Progress;
+use crate::runtime::line::{Following, Progress};
 use crate::store::{RunStatus, RunSummary, StoreError};
 
 /// How soon a run is looked at again that another worker drives: at first, and at last.
@@ -46,7 +45,7 @@ pub(super) enum Standing {
 pub(super) struct Follower<App> {
     pub(super) core: Arc<Core<App>>,
     pub(super) run: RunId,
-    following: Option<watch::Receiver<Progress>>,
+    following: Option<Following>,
     /// Wants to know of every append, not only of the end.
     watches: bool,
     patience: Patience,
@@ -54,14 +53,14 @@ pub(super) struct Follower<App> {
 
 impl<App: Send + Sync + 'static> Follower<App> {
     /// `last` is what there was to follow when the run was last heard of.
-    pub(super) fn new(core: Arc<Core<App>>, run: RunId, last: Option<watch::Receiver<Progress>>) -> Self {
+    pub(super) fn new(core: Arc<Core<App>>, run: RunId, last: Option<Following>) -> Self {
         // A rest that was told then may be history: an operator may have moved the run on.
         // And a store that failed for good then may work now.
-        let last = last.filter(|last| match &*last.borrow() {
+        let last = last.filter(|last| match last.clone().look() {
             Progress::Settled(end) => !end.is_resting(),
             told => !matches!(told, Progress::Failed(_)),
         });
-        let following = core.registry.get(&run).map(|entry| entry.progress).or(last);
+        let following = core.registry.get(&run).map(Following::new).or(last);
         Self { core, run, following, watches: false, patience: Patience::default() }
     }
 
@@ -74,28 +73,25 @@ impl<App: Send + Sync + 'static> Follower<App> {
     /// Where the run stands now.
     pub(super) async fn look(&mut self) -> Result<Standing, OutcomeError> {
         if let Some(following) = &mut self.following {
-            let told = following.borrow_and_update();
             if self.watches {
-                told.watch();
+                following.watch();
             }
-            let is_live = match &*told {
-                Progress::Live { .. } => true,
-                Progress::Settled(outcome) => return Ok(Standing::Settled(Arc::clone(outcome))),
-                Progress::Failed(error) => return Err(OutcomeError::Store(Arc::clone(error))),
-                Progress::Parked | Progress::Stopped => false,
-            };
-            drop(told);
-            if is_live && following.has_changed().is_ok() {
-                return Ok(Standing::Live);
+            let was_over = following.is_over();
+            match following.look() {
+                Progress::Live if !was_over => return Ok(Standing::Live),
+                Progress::Settled(outcome) => return Ok(Standing::Settled(outcome)),
+                Progress::Failed(error) => return Err(OutcomeError::Store(error)),
+                Progress::Live | Progress::Parked | Progress::Stopped => {}
             }
             // Whoever drives it now, it is not whom we followed.
             self.following = None;
         }
-        if let Some(entry) = self.core.registry.get(&self.run) {
+        if let Some(line) = self.core.registry.get(&self.run) {
+            let following = Following::new(line);
             if self.watches {
-                entry.progress.borrow().watch();
+                following.watch();
             }
-            self.following = Some(entry.progress);
+            self.following = Some(following);
             return Ok(Standing::Live);
         }
         let summary = match self.core.heads.get(&self.run).await {
@@ -123,9 +119,9 @@ impl<App: Send + Sync + 'static> Follower<App> {
 
     /// Returns when it is time to look again.
     pub(super) async fn changed(&mut self) {
-        match &mut self.following {
+        match &self.following {
             // That there is nothing more to come is found by looking.
-            Some(following) => drop(following.changed().await),
+            Some(following) => following.changed().await,
             None => self.pause().await,
         }
     }
@@ -134,9 +130,9 @@ impl<App: Send + Sync + 'static> Follower<App> {
     pub(super) async fn pause(&mut self) {
         let killed = &self.core.shared.killed;
         // Once only: a handle outlives its coordinator, and must not ask the store without end then.
-        let was_killed = killed.is_cancelled();
+        let was_killed = killed.is_given();
         tokio::select! {
-            () = killed.cancelled(), if !was_killed => {}
+            () = killed.given(), if !was_killed => {}
             () = self.patience.wait() => {}
         }
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures::Stream;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 
 use crate::id::RunId;
 use crate::journal::{Actor, Record};
@@ -16,19 +15,19 @@ use crate::runtime::core::Core;
 use crate::runtime::error::{CancelError, OutcomeError, ParkReason};
 use crate::runtime::events::events;
 use crate::runtime::follow::{Follower, Standing};
-use crate::runtime::registry::Progress;
+use crate::runtime::line::Following;
 use crate::store::{RunSummary, StoreError};
 
 /// A run that was started, to be waited for, watched or cancelled. Dropping it changes nothing of the run.
 pub struct RunHandle<App, Out> {
     core: Arc<Core<App>>,
     run: RunId,
-    following: Option<watch::Receiver<Progress>>,
+    following: Option<Following>,
     output: PhantomData<fn() -> Out>,
 }
 
 impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
-    pub(crate) fn new(core: Arc<Core<App>>, run: RunId, following: Option<watch::Receiver<Progress>>) -> Self {
+    pub(crate) fn new(core: Arc<Core<App>>, run: RunId, following: Option<Following>) -> Self {
         Self { core, run, following, output: PhantomData }
     }
 

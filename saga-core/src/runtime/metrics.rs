@@ -15,8 +15,6 @@
 
 #![cfg_attr(not(feature = "metrics"), allow(unused_variables))]
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use crate::id::{SagaName, StepName};
@@ -53,14 +51,14 @@ pub(super) fn in_flight(change: f64) {
     ::metrics::gauge!("saga_runs_in_flight").increment(change);
 }
 
-pub(super) fn attempt_ended(saga: &SagaName, step: &StepName, took: Duration, succeeded: bool) {
+pub(super) fn attempt_ended(saga: &SagaName, step: &StepName, began: Instant, succeeded: bool) {
     #[cfg(feature = "metrics")]
     {
         let result = if succeeded { "succeeded" } else { "failed" };
         ::metrics::histogram!(
             "saga_step_seconds", "saga" => saga.to_string(), "step" => step.to_string(), "result" => result
         )
-        .record(took.as_secs_f64());
+        .record(began.elapsed().as_secs_f64());
         if !succeeded {
             ::metrics::counter!("saga_step_failures_total", "saga" => saga.to_string(), "step" => step.to_string())
                 .increment(1);
@@ -74,10 +72,23 @@ pub(super) fn undo_failed(saga: &SagaName, step: &StepName) {
         .increment(1);
 }
 
-pub(super) fn committed(began: Instant, appends: usize) {
+/// When a commit began, if that is of interest.
+#[derive(Clone, Copy)]
+pub(super) struct Began(#[cfg(feature = "metrics")] Instant);
+
+impl Began {
+    pub(super) fn now() -> Self {
+        Self(
+            #[cfg(feature = "metrics")]
+            Instant::now(),
+        )
+    }
+}
+
+pub(super) fn committed(began: Began, appends: usize) {
     #[cfg(feature = "metrics")]
     {
-        ::metrics::histogram!("saga_commit_seconds").record(began.elapsed().as_secs_f64());
+        ::metrics::histogram!("saga_commit_seconds").record(began.0.elapsed().as_secs_f64());
         #[allow(clippy::cast_precision_loss)]
         ::metrics::histogram!("saga_commit_appends").record(appends as f64);
     }

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::definition::Definition;
@@ -17,11 +16,12 @@ use crate::plan::Shape;
 use crate::runtime::client::Client;
 use crate::runtime::committer::CommitError;
 use crate::runtime::core::Core;
-use crate::runtime::driver::encode;
+use crate::runtime::draft::encode;
 use crate::runtime::error::{OperatorError, ParkReason};
 use crate::runtime::handle::RunHandle;
+use crate::runtime::line::Following;
 use crate::runtime::metrics;
-use crate::runtime::registry::{ParkedRun, Progress};
+use crate::runtime::registry::ParkedRun;
 use crate::store::{Append, ClaimError, Refused, RunSummary};
 
 impl<App: Send + Sync + 'static> Client<App> {
@@ -117,7 +117,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         let operating = self.tasks.spawn(async move {
             tokio::select! {
                 biased;
-                () = core.shared.killed.cancelled() => Err(OperatorError::ShuttingDown),
+                () = core.shared.killed.given() => Err(OperatorError::ShuttingDown),
                 operated = core.claim_and_operate(&this_run, by, asked) => operated,
             }
         });
@@ -135,7 +135,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         run: &RunId,
         by: Actor,
         asked: Asked,
-    ) -> Result<Option<watch::Receiver<Progress>>, OperatorError> {
+    ) -> Result<Option<Following>, OperatorError> {
         if self.is_closing() {
             return Err(OperatorError::ShuttingDown);
         }

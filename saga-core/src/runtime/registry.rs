@@ -1,66 +1,24 @@
 //! The runs that a coordinator has at hand, and those that it had to set aside.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::id::{Epoch, RunId};
-use crate::outcome::Outcome;
-use crate::payload::Payload;
 use crate::runtime::error::ParkReason;
-use crate::runtime::mailbox::Mailbox;
-use crate::store::StoreError;
-
-/// How far a run has come, as its handles see it.
-#[derive(Debug)]
-pub(crate) enum Progress {
-    /// It goes on. Told anew after every append if somebody wants that, and set this: waking costs more than a step does.
-    Live { watched: AtomicBool },
-    /// It came to rest.
-    Settled(Arc<Outcome<Payload>>),
-    /// It was set aside; the registry knows why.
-    Parked,
-    /// Its coordinator stopped, or another worker has claimed it.
-    Stopped,
-    /// The store failed for good.
-    Failed(Arc<StoreError>),
-}
-
-impl Progress {
-    /// That of a run that nobody watches yet.
-    pub(crate) fn begun() -> Self {
-        Self::Live { watched: AtomicBool::new(false) }
-    }
-
-    /// From now on every append is told, if the run goes on.
-    pub(crate) fn watch(&self) {
-        if let Self::Live { watched } = self {
-            watched.store(true, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether somebody wants to know of every append. Who begins to now reads the journal after that.
-    pub(crate) fn is_watched(&self) -> bool {
-        matches!(self, Self::Live { watched } if watched.load(Ordering::SeqCst))
-    }
-}
+use crate::runtime::line::Line;
 
 /// A run that is being driven, or waits for its turn.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) epoch: Epoch,
-    pub(crate) mailbox: Mailbox,
-    pub(crate) progress: watch::Receiver<Progress>,
-    /// Tells the driver that the run is no longer this worker's.
-    pub(crate) lost: CancellationToken,
+struct Entry {
+    line: Arc<Line>,
     /// When the claim may have run out, if it is not renewed. Counted from before the store was asked for it, so never too
     /// late. `None`: it was found to have run out.
-    pub(crate) expires: Option<Instant>,
+    expires: Option<Instant>,
+    /// What its driver had done when it was last looked at.
+    turns: u32,
 }
 
 /// A run that was set aside because it could not be taken up.
@@ -107,29 +65,44 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Registry {
     /// Enters a run that was taken up. If this worker has it under another claim too, the driver of the older one is told
     /// to stop.
-    pub(crate) fn enter(&self, run: RunId, entry: Entry) {
-        lock(&self.parked).remove(&run);
+    pub(crate) fn enter(&self, line: &Arc<Line>, expires: Instant) {
+        lock(&self.parked).remove(line.run());
         let mut runs = lock(&self.runs);
-        if runs.get(&run).is_some_and(|there| there.epoch > entry.epoch) {
-            entry.lost.cancel();
+        if runs.get(line.run()).is_some_and(|there| there.line.epoch() > line.epoch()) {
+            drop(runs);
+            line.lose();
             return;
         }
-        let before = runs.insert(run, entry);
+        let entry = Entry { line: Arc::clone(line), expires: Some(expires), turns: 0 };
+        let before = runs.insert(line.run().clone(), entry);
         drop(runs);
         if let Some(before) = before {
-            before.lost.cancel();
+            before.line.lose();
         }
         self.changed.notify_waiters();
     }
 
-    pub(crate) fn get(&self, run: &RunId) -> Option<Entry> {
-        lock(&self.runs).get(run).cloned()
+    pub(crate) fn get(&self, run: &RunId) -> Option<Arc<Line>> {
+        lock(&self.runs).get(run).map(|entry| Arc::clone(&entry.line))
+    }
+
+    /// Makes all drivers look.
+    pub(crate) fn wake_all(&self) {
+        let lines: Vec<_> = lock(&self.runs).values().map(|entry| Arc::clone(&entry.line)).collect();
+        lines.iter().for_each(|line| line.rouse());
+    }
+
+    /// Asks those drivers to make themselves small that have done nothing since this was last called.
+    pub(crate) fn let_rest(&self) {
+        for entry in lock(&self.runs).values_mut() {
+            entry.turns = entry.line.rest(entry.turns);
+        }
     }
 
     /// Forgets a run, unless it has been taken up anew since.
     pub(crate) fn remove(&self, run: &RunId, epoch: Epoch) {
         let mut runs = lock(&self.runs);
-        if runs.get(run).is_some_and(|entry| entry.epoch == epoch) {
+        if runs.get(run).is_some_and(|entry| entry.line.epoch() == epoch) {
             runs.remove(run);
         }
         drop(runs);
@@ -161,7 +134,7 @@ impl Registry {
     /// Sets a run aside, unless it has been taken up anew since.
     pub(crate) fn park(&self, parked: ParkedRun) {
         let runs = lock(&self.runs);
-        if runs.get(&parked.run).is_none_or(|entry| Some(entry.epoch) == parked.epoch) {
+        if runs.get(&parked.run).is_none_or(|entry| Some(entry.line.epoch()) == parked.epoch) {
             lock(&self.parked).insert(parked.run.clone(), parked);
         }
         drop(runs);
@@ -179,9 +152,9 @@ impl Registry {
     /// Another worker has claimed a run since it was claimed under `epoch`.
     pub(crate) fn lost(&self, run: &RunId, epoch: Epoch) {
         // Under another epoch it is not what was lost: it came to rest and was moved on, say, since that was looked up.
-        if let Some(entry) = self.get(run).filter(|entry| entry.epoch == epoch) {
+        if let Some(line) = self.get(run).filter(|line| line.epoch() == epoch) {
             warn!(%run, "another worker has claimed the run");
-            entry.lost.cancel();
+            line.lose();
         }
         let mut parked = lock(&self.parked);
         if parked.get(run).is_some_and(|parked| parked.epoch == Some(epoch)) {
@@ -193,7 +166,7 @@ impl Registry {
     pub(crate) fn renewed(&self, held: &[(RunId, Epoch)], expires: Instant) {
         let mut runs = lock(&self.runs);
         for (run, epoch) in held {
-            if let Some(entry) = runs.get_mut(run).filter(|entry| entry.epoch == *epoch)
+            if let Some(entry) = runs.get_mut(run).filter(|entry| entry.line.epoch() == *epoch)
                 && let Some(until) = &mut entry.expires
             {
                 *until = expires;
@@ -211,7 +184,7 @@ impl Registry {
         for (run, entry) in lock(&self.runs).iter_mut().filter(|(_, entry)| entry.expires.is_some_and(|at| at <= now)) {
             warn!(%run, "the claim could not be renewed in time; another worker may have the run by now");
             entry.expires = None;
-            entry.lost.cancel();
+            entry.line.lose();
         }
     }
 
@@ -220,7 +193,7 @@ impl Registry {
         let runs = lock(&self.runs);
         let parked = lock(&self.parked);
         runs.iter()
-            .map(|(run, entry)| (run.clone(), entry.epoch))
+            .map(|(run, entry)| (run.clone(), entry.line.epoch()))
             .chain(parked.values().filter_map(|parked| Some((parked.run.clone(), parked.epoch?))))
             .collect()
     }

@@ -1,10 +1,15 @@
 //! Starting runs.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
+use futures::{FutureExt, poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -13,34 +18,33 @@ use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp};
 use crate::journal::Event;
 use crate::machine::{State, decide, evolve};
 use crate::payload::Payload;
-use crate::runtime::committer::CommitError;
-use crate::runtime::core::{Core, Lines, Taken};
-use crate::runtime::driver::encode;
+use crate::runtime::committer::{CommitError, panicked};
+use crate::runtime::core::{Core, Taken};
+use crate::runtime::draft::encode;
 use crate::runtime::error::StartError;
 use crate::runtime::handle::RunHandle;
+use crate::runtime::line::{Following, Line, Receiver};
 use crate::runtime::metrics;
 use crate::runtime::options::StartOptions;
-use crate::runtime::registry::Progress;
 use crate::store::{Append, FirstClaim, NewRun, Refused, RunSummary, StoreError};
 
 /// A run that somebody wants to start.
 struct NewStart<App> {
     definition: Arc<Definition<App>>,
     run: RunId,
+    /// Somebody chose the id, and may start it elsewhere too.
+    is_chosen: bool,
     input: Payload,
     key: Option<ExclusiveKey>,
     deadline: Option<Timestamp>,
 }
 
-/// How to follow a run; `None` if it was started before and is not at hand.
-type Following = Option<watch::Receiver<Progress>>;
-
 /// What has become of a start.
 enum Begun<App> {
     /// It is a new run. It has a place, or has to wait for one.
-    Now(Box<Taken<App>>, Lines, Option<OwnedSemaphorePermit>),
-    /// It was started before, or is left to a worker.
-    Elsewhere(Following),
+    Now(Taken<App>, Receiver, Option<OwnedSemaphorePermit>),
+    /// It was started before, or is left to a worker. There is nothing to follow if it is not at hand.
+    Elsewhere(Option<Following>),
 }
 
 impl<App: Send + Sync + 'static> Core<App> {
@@ -61,58 +65,76 @@ impl<App: Send + Sync + 'static> Core<App> {
             return Err(StartError::NotRegistered { saga: plan.saga().clone(), version: plan.version() });
         };
         let input = Payload::encode(&input).map_err(StartError::Input)?;
+        let is_chosen = options.id.is_some();
         let run = options.id.unwrap_or_else(RunId::generate);
         let deadline = options.deadline.map(|after| self.shared.clock.now().plus(after));
-        let new = NewStart { definition, run: run.clone(), input, key: options.key, deadline };
-        // In a task of its own: once the append is under way the run may be durable, and somebody has to drive it, even if
-        // the caller stops waiting for the answer.
-        let (reply, answer) = oneshot::channel();
-        // Boxed, for it is large, and moved several times on its way into a task.
-        self.tasks.spawn(Box::pin(Arc::clone(self).start_and_drive(new, reply)));
-        // Without an answer the runtime is being shut down.
-        let started = answer.await.unwrap_or(Err(StartError::ShuttingDown))?;
+        let new = NewStart { definition, run: run.clone(), is_chosen, input, key: options.key, deadline };
+        // A shutdown waits for it.
+        let _under_way = self.tasks.token();
+        // With a store that answers at once nothing in here waits: who starts many runs would keep the thread from them.
+        tokio::task::consume_budget().await;
+        // The store's code runs in here, and may panic.
+        let mut beginning = Box::pin(AssertUnwindSafe(Arc::clone(self).begin(new)).catch_unwind());
+        let started = match poll!(&mut beginning) {
+            // A store that answers at once has answered.
+            Poll::Ready(begun) => self.go_on(unpanicked(begun))?,
+            // Once the append is under way the run may be durable, and somebody has to drive it, even if the caller stops
+            // waiting for the answer.
+            Poll::Pending => {
+                let (reply, answer) = oneshot::channel();
+                self.tasks.spawn(Arc::clone(self).begin_and_go_on(beginning, reply));
+                // Without an answer the runtime is being shut down.
+                answer.await.unwrap_or(Err(StartError::ShuttingDown))?
+            }
+        };
         Ok(RunHandle::new(Arc::clone(self), run, started))
     }
 
-    async fn start_and_drive(
+    async fn begin_and_go_on(
         self: Arc<Self>,
-        new: NewStart<App>,
-        reply: oneshot::Sender<Result<Following, StartError>>,
+        beginning: Pin<Box<impl Future<Output = Result<Result<Begun<App>, StartError>, Panic>>>>,
+        reply: oneshot::Sender<Result<Option<Following>, StartError>>,
     ) {
         let begun = tokio::select! {
             biased;
-            () = self.shared.killed.cancelled() => Err(StartError::ShuttingDown),
-            begun = self.begin(new) => begun,
+            () = self.shared.killed.given() => Err(StartError::ShuttingDown),
+            begun = beginning => unpanicked(begun),
         };
         // The caller may have stopped waiting.
-        match begun {
-            Err(error) => drop(reply.send(Err(error))),
-            Ok(Begun::Elsewhere(following)) => drop(reply.send(Ok(following))),
-            Ok(Begun::Now(taken, lines, slot)) => {
-                drop(reply.send(Ok(Some(lines.progress.subscribe()))));
-                let Some(driving) = &self.driving else { return };
-                match slot {
-                    Some(slot) => self.drive_to_end(driving, *taken, lines, slot).await,
-                    None => {
-                        let claimed = self.head_of(&taken);
-                        drop(taken);
-                        self.wait_and_drive(driving, claimed, lines).await;
-                    }
-                }
-            }
-        }
+        let _ = reply.send(self.go_on(begun));
     }
 
-    async fn begin(&self, new: NewStart<App>) -> Result<Begun<App>, StartError> {
+    /// Has a run driven that was started, and says how to follow it.
+    fn go_on(self: &Arc<Self>, begun: Result<Begun<App>, StartError>) -> Result<Option<Following>, StartError> {
+        let (taken, line, slot) = match begun? {
+            Begun::Now(taken, line, slot) => (taken, line, slot),
+            Begun::Elsewhere(following) => return Ok(following),
+        };
+        let following = Following::new(Arc::clone(line.line()));
+        let core = Arc::clone(self);
+        match slot {
+            Some(slot) => self.tasks.spawn(core.drive_to_end(taken, line, slot)),
+            None => {
+                let claimed = self.head_of(&taken, line.line());
+                self.tasks.spawn(core.wait_and_drive(claimed, line))
+            }
+        };
+        Ok(Some(following))
+    }
+
+    async fn begin(self: Arc<Self>, new: NewStart<App>) -> Result<Begun<App>, StartError> {
         if self.is_closing() {
             return Err(StartError::ShuttingDown);
         }
         // One start of an id at a time, so that the first one has entered the run when the second finds that it exists.
-        let _reserved = self.registry.reserve_in_turn(&new.run).await;
-        let NewStart { definition, run, input, key, deadline } = new;
+        let _reserved = match new.is_chosen {
+            true => Some(self.registry.reserve_in_turn(&new.run).await),
+            false => None,
+        };
+        let NewStart { definition, run, input, key, deadline, .. } = new;
         let plan = &definition.plan;
         let now = self.shared.clock.now();
-        let mut state = State::new(plan);
+        let mut state = Box::new(State::new(plan));
         let first = Event::RunStarted {
             saga: plan.saga().clone(),
             version: plan.version(),
@@ -167,23 +189,22 @@ impl<App: Send + Sync + 'static> Core<App> {
             // It is durable, and whoever claims it next drives it.
             return Ok(Begun::Elsewhere(None));
         };
-        let lines = self.lines(&run, Epoch::FIRST, expires);
-        let taken = Taken { definition, run, epoch: Epoch::FIRST, state, commands, seen: Vec::new() };
-        Ok(Begun::Now(Box::new(taken), lines, slot))
+        let line = self.enter(&run, Epoch::FIRST, plan.saga(), expires);
+        Ok(Begun::Now(Taken { definition, state, commands, seen: Vec::new() }, line, slot))
     }
 
     /// The head of a run that this worker has just started.
-    fn head_of(&self, started: &Taken<App>) -> RunSummary {
+    fn head_of(&self, started: &Taken<App>, line: &Line) -> RunSummary {
         let (plan, state) = (&started.definition.plan, &started.state);
         RunSummary {
-            run: started.run.clone(),
+            run: line.run().clone(),
             saga: plan.saga().clone(),
             version: plan.version(),
             fingerprint: plan.fingerprint(),
             key: None,
             status: state.status(),
             seq: state.seq(),
-            epoch: started.epoch,
+            epoch: line.epoch(),
             owner: Some(self.worker.clone()),
             created_at: self.shared.clock.now(),
             updated_at: self.shared.clock.now(),
@@ -196,7 +217,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         definition: &Definition<App>,
         run: &RunId,
         input: &Payload,
-    ) -> Result<Following, StartError> {
+    ) -> Result<Option<Following>, StartError> {
         let taken = || StartError::IdTaken { run: run.clone() };
         let summary = self.store.get(run).await?.ok_or_else(taken)?;
         let first = self.store.read(run, Seq::ZERO, 1).await?;
@@ -205,11 +226,18 @@ impl<App: Send + Sync + 'static> Core<App> {
             Some(Event::RunStarted { input: before, .. })
                 if same_json(&before, input) && summary.saga == *definition.plan.saga() =>
             {
-                Ok(self.registry.get(run).map(|entry| entry.progress))
+                Ok(self.registry.get(run).map(Following::new))
             }
             _ => Err(taken()),
         }
     }
+}
+
+type Panic = Box<dyn Any + Send>;
+
+/// What came of a start. One that panicked did so in the store's code.
+fn unpanicked<App>(begun: Result<Result<Begun<App>, StartError>, Panic>) -> Result<Begun<App>, StartError> {
+    begun.unwrap_or_else(|panic| Err(StartError::Store(Arc::new(panicked(&*panic)))))
 }
 
 /// Whether two payloads are the same value. Their texts may differ: a `HashMap` has no order.

@@ -196,6 +196,12 @@ pub trait Layer: Send + Sync + 'static {
         self.below().is_shared()
     }
 
+    /// [`Store::append_now`]; never, unless the layer has one of its own.
+    fn append_now(&self, append: &mut Append) -> Option<Result<(), Refused>> {
+        let _ = append;
+        None
+    }
+
     /// [`Store::is_immediate`]; not unless the layer says so, for it may wait for something.
     fn is_immediate(&self) -> bool {
         false
@@ -310,6 +316,10 @@ impl<L: Layer> Store for L {
 
     fn is_shared(&self) -> bool {
         Layer::is_shared(self)
+    }
+
+    fn append_now(&self, append: &mut Append) -> Option<Result<(), Refused>> {
+        Layer::append_now(self, append)
     }
 
     fn is_immediate(&self) -> bool {

@@ -361,6 +361,16 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
+    /// As [`append`](Self::append) with this one, if the store can answer on the spot; else `None`, the append is as it was,
+    /// and `append` is to be called. If it is taken, its records may be taken out of it. Asked only if the store
+    /// [is immediate](Self::is_immediate).
+    ///
+    /// It is there because a saga in memory costs little more than its calls to the store.
+    fn append_now(&self, append: &mut Append) -> Option<Result<(), Refused>> {
+        let _ = append;
+        None
+    }
+
     /// Whether [`append`](Self::append) answers at once, because it waits for no disk and no network. Then there is nothing
     /// to be gained by gathering the appends of many runs into one batch: each run makes its own, where it is.
     fn is_immediate(&self) -> bool {

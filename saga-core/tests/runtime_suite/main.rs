@@ -9,6 +9,7 @@ mod leases;
 mod operators;
 mod polling;
 mod recovery;
+mod resting;
 mod scale;
 mod shutting_down;
 mod stores;

@@ -1,11 +1,14 @@
 //! Draining, parking, dropping: what becomes of runs and of those who wait for them.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use saga_core::store::{MemoryStore, RunStatus, Store};
-use saga_core::{CancelError, Coordinator, Ctx, Outcome, OutcomeError, Retry, Saga, Shutdown, StartError, StepError};
+use saga_core::{
+    CancelError, Cause, Coordinator, Ctx, Outcome, OutcomeError, Retry, Saga, Seq, Shutdown, StartError, StepError,
+};
 
-use crate::world::{World, ada, chain, coordinator, gate, gated, id, make, unmake};
+use crate::world::{World, ada, chain, coordinator, gate, gated, id, make, rolled_back, unmake};
 use crate::wrapped::Wrapped;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -164,6 +167,39 @@ async fn a_cancellation_while_parking_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancellation_that_comes_while_the_last_turn_is_written_is_kept() {
+    let (store, world) = (MemoryStore::new(), World::default());
+    let mut saga = Saga::<World, u32>::builder("parks", 1);
+    let input = saga.input();
+    let a = saga.step("a", input, async |ctx: Ctx<World>, _: u32| -> Result<u32, StepError> {
+        ctx.raise("a began");
+        ctx.raised("a may fail").await;
+        Err(StepError::retry_after("later", HOUR))
+    });
+    let a = a.retry(Retry::fixed(2, Duration::ZERO)).nothing_to_undo();
+    let saga = saga.build(a).unwrap();
+    let first = coordinator(&store, &world, &saga).await;
+    let run = first.start_with(&saga, 1, id("r")).await.unwrap();
+    world.raised("a began").await;
+    store.faults().hold();
+    world.raise("a may fail");
+    store.faults().held(1).await;
+    // From here on nothing is in flight, and the run waits for nothing but its append.
+    let release = async {
+        tokio::task::yield_now().await;
+        store.faults().release();
+    };
+    let parking = first.shutdown(Shutdown::Park { grace: HOUR });
+    let (parked, cancelled, ()) = tokio::join!(parking, run.cancel(ada()), release);
+    parked.unwrap();
+    cancelled.unwrap();
+    let store = store.reopen();
+    let second = coordinator(&store, &world, &saga).await;
+    let run = second.attach::<u32>(&"r".parse().unwrap()).await.unwrap();
+    assert_eq!(rolled_back(run.outcome().await.unwrap()).cause, Cause::Cancelled { by: ada() });
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_hands_over_at_once() {
     let (store, world, saga) = (Wrapped::default(), World::default(), gate());
     let worker = || Coordinator::builder(store.clone(), world.clone()).register(&saga).max_in_flight(1);
@@ -205,6 +241,29 @@ async fn dropping_the_last_coordinator_is_a_crash() {
     let again = second.attach::<u32>(run.id()).await.unwrap();
     assert_eq!(again.outcome().await.unwrap(), Outcome::Completed(3));
     assert_eq!(world.notes(), ["do a", "do a", "do b"]);
+}
+
+/// An application that owns its coordinator, until an action has enough of it.
+struct Owner(Mutex<Option<Coordinator<Owner>>>);
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_once_the_coordinator_is_gone() {
+    let mut saga = Saga::<Owner, u32>::builder("gives-up", 1);
+    let input = saga.input();
+    let a = saga.step("a", input, async |ctx: Ctx<Owner>, n: u32| {
+        drop(ctx.0.lock().unwrap().take());
+        Ok::<_, StepError>(n)
+    });
+    let a = a.nothing_to_undo();
+    let saga = saga.build(a).unwrap();
+    let store = MemoryStore::new();
+    let coordinator =
+        Coordinator::builder(store.clone(), Owner(Mutex::default())).register(&saga).start().await.unwrap();
+    *coordinator.app().0.lock().unwrap() = Some(coordinator.clone());
+    let run = coordinator.start(&saga, 1).await.unwrap();
+    drop(coordinator);
+    assert!(matches!(run.outcome().await, Err(OutcomeError::Stopped(_))));
+    assert_eq!(store.read(run.id(), Seq::ZERO, 10).await.unwrap().len(), 2, "that it began, and no more");
 }
 
 #[tokio::test(start_paused = true)]

@@ -113,6 +113,27 @@ async fn a_store_that_panics_hangs_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_answers_at_once_and_panics_does_so_to_nobody() {
+    let (store, world, saga) = (Wrapped::immediate(), World::default(), gate());
+    let coordinator = Coordinator::builder(store.clone(), world.clone()).register(&saga).start().await.unwrap();
+    let run = coordinator.start(&saga, 1).await.unwrap();
+    world.raised("a began").await;
+    store.panic(1);
+    world.raise("a may end");
+    assert!(matches!(run.outcome().await, Err(OutcomeError::Store(_))));
+    store.panic(1);
+    assert!(matches!(coordinator.start(&saga, 1).await, Err(StartError::Store(_))));
+    let run = coordinator.start_with(&saga, 1, id("r")).await.unwrap();
+    store.panic_reads(1);
+    let again = coordinator.start_with(&saga, 1, id("r")).await;
+    let Err(StartError::Store(error)) = again else { panic!("started") };
+    assert!(matches!(&*error, StoreError::Poisoned { reason } if reason.contains("cannot read")), "{error}");
+    assert_eq!(coordinator.start_with(&saga, 1, id("r")).await.unwrap().id(), run.id(), "it can be tried again");
+    assert_eq!(run.outcome().await.unwrap(), Outcome::Completed(3));
+    assert_eq!(world.notes(), ["do a", "do a", "do b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reading_is_tried_again_when_a_run_is_taken_up() {
     let (store, world, saga) = (Wrapped::default(), World::default(), chain(2));
     let first = Coordinator::builder(store.clone(), world.clone()).register(&saga).start().await.unwrap();

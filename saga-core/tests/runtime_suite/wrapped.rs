@@ -18,6 +18,7 @@ pub(crate) struct Wrapped {
     pub(crate) inner: MemoryStore,
     faults: Arc<Faults>,
     is_shared: bool,
+    is_immediate: bool,
     /// Whether the line to the store is cut. Calls wait until it is mended.
     cut: watch::Sender<bool>,
 }
@@ -25,6 +26,7 @@ pub(crate) struct Wrapped {
 #[derive(Default)]
 struct Faults {
     panics: AtomicUsize,
+    broken_reads: AtomicUsize,
     unreadable: AtomicUsize,
     headless: AtomicUsize,
     hanging: AtomicUsize,
@@ -34,6 +36,7 @@ struct Faults {
     taken: AtomicUsize,
     pause_after: AtomicUsize,
     slow_reads: AtomicUsize,
+    reads: AtomicUsize,
     paused: watch::Sender<Option<bool>>,
 }
 
@@ -48,6 +51,11 @@ impl Wrapped {
         Self { is_shared: true, ..Self::default() }
     }
 
+    /// A store that answers at once.
+    pub(crate) fn immediate() -> Self {
+        Self { is_immediate: true, ..Self::default() }
+    }
+
     /// The same store, by a line of its own.
     pub(crate) fn by_another_line(&self) -> Self {
         Self { cut: watch::Sender::new(false), ..self.clone() }
@@ -56,6 +64,11 @@ impl Wrapped {
     /// Cuts the line to the store, or mends it.
     pub(crate) fn cut(&self, cut: bool) {
         self.cut.send_replace(cut);
+    }
+
+    /// The next reads panic.
+    pub(crate) fn panic_reads(&self, times: usize) {
+        self.faults.broken_reads.store(times, Ordering::SeqCst);
     }
 
     /// The next appends panic.
@@ -101,6 +114,11 @@ impl Wrapped {
     /// The next read is held up until [`go_on`](Self::go_on).
     pub(crate) fn pause_read(&self) {
         self.faults.slow_reads.store(1, Ordering::SeqCst);
+    }
+
+    /// How often a journal was asked for, with or without success.
+    pub(crate) fn reads(&self) -> usize {
+        self.faults.reads.load(Ordering::SeqCst)
     }
 
     /// Waits until a call is held up.
@@ -161,6 +179,8 @@ impl Layer for Wrapped {
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<EncodedRecord>, StoreError> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
+        assert!(!Self::take(&self.faults.broken_reads), "the store cannot read");
         if Self::take(&self.faults.unreadable) {
             return Err(StoreError::Unavailable { message: "injected".into(), source: None });
         }
@@ -189,6 +209,15 @@ impl Layer for Wrapped {
             return std::future::pending().await;
         }
         self.reach().await?.renew(worker, held, lease).await
+    }
+
+    fn append_now(&self, append: &mut Append) -> Option<Result<(), Refused>> {
+        assert!(!Self::take(&self.faults.panics), "the store is broken");
+        self.inner.append_now(append)
+    }
+
+    fn is_immediate(&self) -> bool {
+        self.is_immediate
     }
 
     fn is_shared(&self) -> bool {

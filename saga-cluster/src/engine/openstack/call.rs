@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
@@ -117,9 +118,12 @@ impl Call {
     }
 }
 
+/// What is not unreserved in a URL.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// A segment of a path, encoded.
 pub(crate) fn segment(text: &str) -> String {
-    encoded(text, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// The query of a URL, with its question mark; nothing if there is none.
@@ -127,11 +131,6 @@ pub(super) fn query_string(query: &[(&'static str, String)]) -> String {
     let pair = |(name, value): &(&str, String)| format!("{name}={}", segment(value));
     let pairs: Vec<_> = query.iter().map(pair).collect();
     if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
-}
-
-fn encoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
-    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(one).collect()
 }
 
 /// An answer that is not an error.

@@ -10,6 +10,9 @@ use crate::failure::{BoxError, FailureKind};
 /// A call that did not succeed. No message holds a secret or a token.
 #[derive(Debug, Error)]
 pub(crate) enum CallError {
+    /// No cloud is configured, or not so that it could be used: there is nobody to send anything to.
+    #[error("{0}")]
+    NoCloud(String),
     /// No connection came about: the request was never sent.
     #[error("{url} cannot be reached")]
     Unreachable { url: String, source: BoxError },
@@ -45,12 +48,12 @@ impl CallError {
     /// | what happened | kind |
     /// |---|---|
     /// | 400, 403, 404, 405, 406, 413, 422: the request is refused as it stands | rejected |
-    /// | login refused, no such service | rejected |
+    /// | no cloud, login refused, no such service | rejected |
     /// | 401, 409, 429, 5xx, anything else: another time it may do | failed |
     /// | no connection, no answer, an answer that makes no sense | failed |
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
-            Self::Login { .. } | Self::NoEndpoint(_) => FailureKind::Rejected,
+            Self::NoCloud(_) | Self::Login { .. } | Self::NoEndpoint(_) => FailureKind::Rejected,
             Self::Refused { status: 400 | 403..=406 | 413 | 422, .. } => FailureKind::Rejected,
             _ => FailureKind::Failed,
         }
@@ -59,7 +62,7 @@ impl CallError {
     /// Nothing can have come of the call: it was never sent, or it was turned away before anything was done.
     pub(crate) fn had_no_effect(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Login { .. } | Self::NoEndpoint(_) => true,
+            Self::NoCloud(_) | Self::Unreachable { .. } | Self::Login { .. } | Self::NoEndpoint(_) => true,
             Self::Refused { status, .. } => (400..500).contains(status) && *status != 408,
             Self::NoAnswer { .. } | Self::Garbled { .. } => false,
         }
@@ -67,18 +70,17 @@ impl CallError {
 
     /// As the error of an engine, of the kind that it has for a change.
     pub(crate) fn into_engine(self, doing: &str) -> EngineError {
-        let kind = self.kind();
-        self.into_engine_as(kind, doing)
-    }
-
-    /// As the error of an engine that asked: whatever it was, it may be another time.
-    pub(crate) fn into_engine_as(self, kind: FailureKind, doing: &str) -> EngineError {
-        match kind {
+        let error = match self.kind() {
             FailureKind::Failed => EngineError::failed(doing),
             FailureKind::Fatal => EngineError::fatal(doing),
             FailureKind::Rejected => EngineError::rejected(doing),
-        }
-        .because(self)
+        };
+        error.because(self)
+    }
+
+    /// As the error of an engine that asked, or cleared away: whatever it was, it may do another time.
+    pub(crate) fn into_failed(self, doing: &str) -> EngineError {
+        EngineError::failed(doing).because(self)
     }
 }
 

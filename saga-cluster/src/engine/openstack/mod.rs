@@ -4,6 +4,7 @@
 //! [`NovaEngine`] makes each machine a server of Nova.
 
 mod call;
+mod cloud;
 mod config;
 mod failure;
 mod nova;

@@ -11,14 +11,13 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::call::{self, Answer, Call, Service};
+use super::cloud::{Cloud, Lazy};
 use super::config::CloudConfig;
 use super::failure::CallError;
-use super::tls;
 use super::token::{self, Token};
 use crate::engine::EngineError;
 
-/// How long a connection may take, and an answer in all.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long an answer may take in all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long one call waits, in all, for a server that asks to be left alone. Longer waits are the caller's.
 const WAIT_WITHIN: Duration = Duration::from_secs(20);
@@ -35,8 +34,7 @@ pub struct Session(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    config: CloudConfig,
-    http: reqwest::Client,
+    cloud: Lazy,
     token: Mutex<Option<Arc<Token>>>,
 }
 
@@ -46,21 +44,27 @@ impl Session {
     /// # Errors
     /// [`EngineError`] (rejected), if the certificates to trust cannot be read.
     pub fn new(config: CloudConfig) -> Result<Self, EngineError> {
-        let refused = |error: String| EngineError::rejected(format!("{} cannot be used: {error}", config.origin()));
-        let tls = tls::client_config(config.ca_file.as_deref()).map_err(refused)?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .connect_timeout(CONNECT_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("saga-cluster/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| refused(error.to_string()))?;
-        Ok(Self(Arc::new(Inner { config, http, token: Mutex::new(None) })))
+        let cloud = Lazy::given(Cloud::new(config).map_err(EngineError::rejected)?);
+        Ok(Self(Arc::new(Inner { cloud, token: Mutex::new(None) })))
+    }
+
+    /// A session with the cloud that the environment and the usual files name ([`CloudConfig::find`]). These are read when
+    /// it is first used, or by [`configured`](Self::configured).
+    pub fn of_environment() -> Self {
+        Self(Arc::new(Inner { cloud: Lazy::default(), token: Mutex::new(None) }))
+    }
+
+    /// Whether there is a cloud to talk to. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`EngineError`] (rejected), which says what is missing or wrong in the configuration, and where.
+    pub fn configured(&self) -> Result<(), EngineError> {
+        self.0.cloud.get().map(drop).map_err(|error| EngineError::rejected(error.to_string()))
     }
 
     /// Where the cloud is configured, in words.
-    pub fn origin(&self) -> &str {
-        self.0.config.origin()
+    pub fn origin(&self) -> String {
+        self.0.cloud.get().map_or_else(|error| error.to_string(), |cloud| cloud.config.origin().to_owned())
     }
 
     /// The project that the login is for.
@@ -71,18 +75,19 @@ impl Session {
 
     /// The root of a service's endpoint, as the catalog has it.
     pub(crate) async fn endpoint(&self, service: Service) -> Result<String, CallError> {
-        let token = self.token().await?;
-        token.endpoint(service, &self.0.config).map_err(CallError::NoEndpoint)
+        let (cloud, token) = (self.0.cloud.get()?, self.token().await?);
+        token.endpoint(service, &cloud.config).map_err(CallError::NoEndpoint)
     }
 
     /// Makes a call. A token that the service does not take is renewed, once. A server that asks to be left alone is left
     /// alone, for a while, if the call was turned away unseen or comes to the same when it is sent twice.
     pub(crate) async fn call(&self, call: Call) -> Result<Answer, CallError> {
+        let cloud = self.0.cloud.get()?;
         let mut waited = Duration::ZERO;
         let mut renewed = false;
         loop {
             let token = self.token().await?;
-            let endpoint = token.endpoint(call.service, &self.0.config).map_err(CallError::NoEndpoint)?;
+            let endpoint = token.endpoint(call.service, &cloud.config).map_err(CallError::NoEndpoint)?;
             let url = format!("{endpoint}{}{}", call.path, call::query_string(&call.query));
             let error = match self.send(Request::of(&call, &url, &token)?).await {
                 Ok(answer) => return Ok(answer),
@@ -95,7 +100,7 @@ impl Session {
                 }
                 CallError::Refused { status: 401, message, .. } => {
                     let message = format!("a new token is refused too: {message}");
-                    return Err(CallError::Login { origin: self.origin().to_owned(), message });
+                    return Err(CallError::Login { origin: cloud.config.origin.clone(), message });
                 }
                 CallError::Refused { status, retry_after, .. } if turned_away(*status, &call) => {
                     let wait = retry_after.unwrap_or(USUAL_WAIT).max(SHORTEST_WAIT);
@@ -136,7 +141,8 @@ impl Session {
     }
 
     async fn log_in(&self) -> Result<Token, CallError> {
-        let config = &self.0.config;
+        let cloud = self.0.cloud.get()?;
+        let config = &cloud.config;
         let url = format!("{}/auth/tokens", config.auth_url);
         let asked = Instant::now();
         let body = Some(token::request(&config.login));
@@ -158,7 +164,8 @@ impl Session {
     /// Sends one request, once.
     async fn send(&self, request: Request<'_>) -> Result<Answer, CallError> {
         let Request { what, method, url, headers, body, within } = request;
-        let mut builder = self.0.http.request(method, url).timeout(within.unwrap_or(ANSWER_WITHIN)).headers(headers);
+        let http = &self.0.cloud.get()?.http;
+        let mut builder = http.request(method, url).timeout(within.unwrap_or(ANSWER_WITHIN)).headers(headers);
         if let Some(body) = &body {
             builder = builder.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
         }

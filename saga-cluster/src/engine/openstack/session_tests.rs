@@ -5,22 +5,11 @@ use wiremock::matchers::{body_partial_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
-use crate::engine::openstack::config::{Credential, Interface, Login};
-use crate::engine::openstack::secret::Secret;
 
 const LONG: &str = "2026-01-31T13:00:00.000000Z";
 
 fn session(keystone: &str) -> Session {
-    let config = CloudConfig {
-        auth_url: format!("{keystone}/v3"),
-        login: Login::ApplicationCredential { credential: Credential::Id("me".into()), secret: Secret::new("hush") },
-        region: None,
-        interface: Interface::Public,
-        ca_file: None,
-        endpoints: Default::default(),
-        origin: "a test".into(),
-    };
-    Session::new(config).unwrap()
+    Session::new(CloudConfig::of_test(keystone)).unwrap()
 }
 
 fn token(server: &MockServer, name: &str, expires: &str) -> ResponseTemplate {
@@ -175,7 +164,7 @@ async fn an_answer_that_is_lost_is_told_from_a_request_that_was_never_sent() {
     let rude = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = rude.local_addr().unwrap();
     log_in_with(&server, "one", LONG, 1).await;
-    let mut config = session(&server.uri()).0.config.clone();
+    let mut config = CloudConfig::of_test(&server.uri());
     config.endpoints.insert("compute".into(), format!("http://{address}/v2.1"));
     let session = Session::new(config).unwrap();
     let hang_up = async {

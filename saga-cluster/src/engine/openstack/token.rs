@@ -226,15 +226,7 @@ mod tests {
     #[tokio::test]
     async fn the_catalog_is_asked_for_interface_and_region() {
         let token = token("2026-01-31T13:00:00Z");
-        let mut config = CloudConfig {
-            auth_url: String::new(),
-            login: Login::ApplicationCredential { credential: Credential::Id("i".into()), secret: Secret::new("s") },
-            region: Some("south".into()),
-            interface: Interface::Public,
-            ca_file: None,
-            endpoints: Default::default(),
-            origin: String::new(),
-        };
+        let mut config = CloudConfig { region: Some("south".into()), ..CloudConfig::of_test("") };
         assert_eq!(token.endpoint(Service::Compute, &config).unwrap(), "http://south/v2.1");
         assert!(token.endpoint(Service::Image, &config).unwrap_err().contains("it has: north"));
         assert!(

@@ -1,6 +1,7 @@
 //! Failing on purpose.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -40,15 +41,30 @@ pub struct Faults {
 pub(super) struct FaultState {
     // A watch wakes all who wait for a change: held appends, and those who wait for a crash.
     state: watch::Sender<State>,
+    /// Which life it is in which nothing is planned, and nothing has happened; `TROUBLED` if that is not so. What most
+    /// appends of most stores have to look at.
+    sound: AtomicU64,
+    batches: AtomicU64,
+    appends: AtomicU64,
+    records: AtomicU64,
 }
+
+/// No life has this number.
+const TROUBLED: u64 = u64::MAX;
 
 impl Default for FaultState {
     fn default() -> Self {
-        Self { state: watch::Sender::new(State::default()) }
+        Self {
+            state: watch::Sender::new(State::default()),
+            sound: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            appends: AtomicU64::new(0),
+            records: AtomicU64::new(0),
+        }
     }
 }
 
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq)]
 struct State {
     life: u64,
     crashed: bool,
@@ -60,9 +76,6 @@ struct State {
     lose: usize,
     crash_before: Option<u64>,
     crash_after: Option<u64>,
-    batches: u64,
-    appends: u64,
-    records: u64,
 }
 
 /// What becomes of an append.
@@ -79,30 +92,31 @@ pub(super) enum Turn {
 impl FaultState {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut answer = None;
-        self.state.send_modify(|state| answer = Some(change(state)));
+        self.state.send_modify(|state| {
+            answer = Some(change(state));
+            let is_sound = *state == State { life: state.life, ..State::default() };
+            self.sound.store(if is_sound { state.life } else { TROUBLED }, Ordering::SeqCst);
+        });
         answer.expect("send_modify always calls its closure")
     }
 
-    /// As [`change`](Self::change), for what only crashes and failures tell to those who wait: counting alone wakes nobody.
-    fn count<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut answer = None;
-        self.state.send_if_modified(|state| {
-            let crashed = state.crashed;
-            answer = Some(change(state));
-            state.crashed != crashed
-        });
-        answer.expect("send_if_modified always calls its closure")
+    /// Whether an append by this life's handle has nothing to fear.
+    pub(super) fn is_sound(&self, life: u64) -> bool {
+        self.sound.load(Ordering::SeqCst) == life
+    }
+
+    /// Counts one append, of so many records if it was taken. To be called under the lock of the runs.
+    pub(super) fn count(&self, taken: Option<usize>) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        if let Some(records) = taken {
+            self.appends.fetch_add(1, Ordering::Relaxed);
+            self.records.fetch_add(records as u64, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn next_life(&self) -> u64 {
         self.change(|state| {
-            *state = State {
-                life: state.life + 1,
-                batches: state.batches,
-                appends: state.appends,
-                records: state.records,
-                ..State::default()
-            };
+            *state = State { life: state.life + 1, ..State::default() };
             state.life
         })
     }
@@ -147,19 +161,19 @@ impl FaultState {
     }
 
     pub(super) fn before_append(&self, life: u64, appends: usize) -> Result<Turn, StoreError> {
-        self.count(|state| {
+        self.change(|state| {
             match Self::check(state, life) {
                 None => return Ok(Turn::Crash),
                 Some(answer) => answer?,
             }
-            state.batches += 1;
+            self.batches.fetch_add(1, Ordering::Relaxed);
             if let Some((left, fault)) = state.fail {
                 state.fail = left.checked_sub(1).filter(|left| *left > 0).map(|left| (left, fault));
                 return Err(fault.error());
             }
             // Nothing of a batch becomes durable if any of it would be the one before which the process dies: a batch is
             // taken as a whole or not at all.
-            let last = state.appends + appends as u64;
+            let last = self.appends.load(Ordering::Relaxed) + appends as u64;
             if state.crash_before.is_some_and(|k| last >= k) {
                 state.crashed = true;
                 return Ok(Turn::Crash);
@@ -169,10 +183,10 @@ impl FaultState {
     }
 
     pub(super) fn after_append(&self, appends: u64, records: usize) -> Turn {
-        self.count(|state| {
-            state.appends += appends;
-            state.records += records as u64;
-            if state.crash_after.is_some_and(|k| state.appends >= k) {
+        self.appends.fetch_add(appends, Ordering::Relaxed);
+        self.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.change(|state| {
+            if state.crash_after.is_some_and(|k| self.appends.load(Ordering::Relaxed) >= k) {
                 state.crashed = true;
                 Turn::Crash
             } else if state.lose > 0 {
@@ -197,19 +211,19 @@ impl Faults {
     /// How many appends were taken, over the whole life of the store.
     #[must_use]
     pub fn appends(&self) -> u64 {
-        self.shared.faults.state.borrow().appends
+        self.shared.faults.appends.load(Ordering::Relaxed)
     }
 
     /// How many records were taken, over the whole life of the store.
     #[must_use]
     pub fn records(&self) -> u64 {
-        self.shared.faults.state.borrow().records
+        self.shared.faults.records.load(Ordering::Relaxed)
     }
 
     /// How many times `append` was called, over the whole life of the store, with or without success.
     #[must_use]
     pub fn batches(&self) -> u64 {
-        self.shared.faults.state.borrow().batches
+        self.shared.faults.batches.load(Ordering::Relaxed)
     }
 
     /// The next `calls` of `append` fail with `fault` and have no effect.

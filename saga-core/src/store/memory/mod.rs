@@ -2,8 +2,9 @@
 
 mod faults;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -52,7 +53,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Runs {
-    by_id: BTreeMap<RunId, Run>,
+    by_id: HashMap<RunId, Box<Run>>,
+    /// In the order in which they are listed.
+    order: BTreeSet<RunId>,
     keys: HashMap<ExclusiveKey, RunId>,
 }
 
@@ -106,32 +109,32 @@ impl Shared {
 }
 
 impl Runs {
-    fn append(&mut self, append: &Append, now: Instant) -> Result<(), Refused> {
+    /// Takes an append, but for its records, which are to be added to the run that is answered.
+    fn take(&mut self, append: &Append) -> Result<&mut Run, Refused> {
         head::check_form(append, MAX_RECORD_BYTES)?;
         let run = || append.run.clone();
-        let Self { by_id, keys } = self;
-        let head = match (&append.start, by_id.entry(append.run.clone())) {
+        let Self { by_id, order, keys } = self;
+        let found = match (&append.start, by_id.entry(append.run.clone())) {
             (Some(_), Entry::Occupied(_)) => return Err(Refused::Exists { run: run() }),
             (None, Entry::Vacant(_)) => return Err(Refused::UnknownRun { run: run() }),
             (None, Entry::Occupied(found)) => {
                 let found = found.into_mut();
                 found.head.check(append)?;
                 found.head.advance(append);
-                found.records.extend_from_slice(&append.records);
-                &found.head
+                found
             }
             (Some(new), Entry::Vacant(free)) => {
                 take_key(keys, new.key.as_ref(), &append.run)?;
-                let head = Head::start(append, new, now);
-                &free.insert(Run { head, records: append.records.clone() }).head
+                order.insert(run());
+                free.insert(Box::new(Run { head: Head::start(append, new, Instant::now()), records: Vec::new() }))
             }
         };
         if append.status.is_ended()
-            && let Some(key) = &head.summary().key
+            && let Some(key) = &found.head.summary().key
         {
             keys.remove(key);
         }
-        Ok(())
+        Ok(found)
     }
 
     fn restore(&mut self, summary: &RunSummary, records: &[EncodedRecord]) -> Result<(), Refused> {
@@ -143,8 +146,19 @@ impl Runs {
         if !summary.status.is_ended() {
             take_key(&mut self.keys, summary.key.as_ref(), &run)?;
         }
-        self.by_id.insert(run, Run { head: Head::found(summary.clone()), records: records.to_vec() });
+        self.order.insert(run.clone());
+        self.by_id.insert(run, Box::new(Run { head: Head::found(summary.clone()), records: records.to_vec() }));
         Ok(())
+    }
+
+    fn remove(&mut self, run: &RunId) {
+        self.order.remove(run);
+        self.by_id.remove(run);
+    }
+
+    /// The runs in their order, from one on.
+    fn from(&self, after: Bound<&RunId>) -> impl Iterator<Item = &Run> {
+        self.order.range((after, Bound::Unbounded)).filter_map(|run| self.by_id.get(run)).map(|run| &**run)
     }
 
     fn delete(&mut self, run: &RunId) -> Result<(), StoreError> {
@@ -152,7 +166,7 @@ impl Runs {
             None => Err(StoreError::UnknownRun { run: run.clone() }),
             Some(found) if !found.head.status().is_ended() => Err(StoreError::NotEnded { run: run.clone() }),
             Some(_) => {
-                self.by_id.remove(run);
+                self.remove(run);
                 Ok(())
             }
         }
@@ -181,8 +195,14 @@ impl Store for MemoryStore {
             if turn == Turn::Crash {
                 (Vec::new(), turn)
             } else {
-                let now = Instant::now();
-                let answers: Vec<_> = batch.iter().map(|append| runs.append(append, now)).collect();
+                let answers: Vec<_> = batch
+                    .iter()
+                    .map(|append| {
+                        let run = runs.take(append)?;
+                        run.records.extend_from_slice(&append.records);
+                        Ok(())
+                    })
+                    .collect();
                 let taken = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
                 let (appends, records) =
                     taken.fold((0, 0), |(appends, records), (append, _)| (appends + 1, records + append.records.len()));
@@ -222,12 +242,8 @@ impl Store for MemoryStore {
     async fn list(&self, query: &Query) -> Result<Page, StoreError> {
         self.alive().await?;
         let (runs, now) = (self.runs(), Instant::now());
-        let after = query.after.clone().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let mut found = runs
-            .by_id
-            .range((after, std::ops::Bound::Unbounded))
-            .map(|(_, run)| &run.head)
-            .filter(|head| query.matches(head.summary()));
+        let after = query.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found = runs.from(after).map(|run| &run.head).filter(|head| query.matches(head.summary()));
         let page: Vec<_> = found.by_ref().take(query.limit.max(1)).map(|head| head.view(now)).collect();
         let next = found.next().and_then(|_| page.last().map(|last| last.run.clone()));
         Ok(Page { runs: page, next })
@@ -242,8 +258,10 @@ impl Store for MemoryStore {
     ) -> Result<Vec<Claim>, StoreError> {
         self.alive().await?;
         let (mut runs, now) = (self.runs(), Instant::now());
-        let claimable = runs.by_id.values_mut().map(|run| &mut run.head).filter(|head| head.is_claimable(sagas, now));
-        Ok(claimable.take(limit).map(|head| head.claim(worker, lease, now)).collect())
+        let mut claimable: Vec<&mut Head> =
+            runs.by_id.values_mut().map(|run| &mut run.head).filter(|head| head.is_claimable(sagas, now)).collect();
+        claimable.sort_unstable_by(|one, other| one.summary().run.cmp(&other.summary().run));
+        Ok(claimable.into_iter().take(limit).map(|head| head.claim(worker, lease, now)).collect())
     }
 
     async fn claim_run(&self, worker: &WorkerId, run: &RunId, lease: Duration) -> Result<Claim, ClaimError> {
@@ -305,7 +323,20 @@ impl Store for MemoryStore {
     async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<(RunId, Actor)>, StoreError> {
         self.alive().await?;
         let (runs, now) = (self.runs(), Instant::now());
-        Ok(runs.by_id.values().filter_map(|found| found.head.cancel_request(worker, now)).collect())
+        let mut requests: Vec<_> =
+            runs.by_id.values().filter_map(|found| found.head.cancel_request(worker, now)).collect();
+        requests.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(requests)
+    }
+
+    fn append_now(&self, append: &mut Append) -> Option<Result<(), Refused>> {
+        let mut runs = self.runs();
+        if !self.shared.faults.is_sound(self.life) || append.is_for_anyone() {
+            return None;
+        }
+        let taken = runs.take(append);
+        self.shared.faults.count(taken.is_ok().then_some(append.records.len()));
+        Some(taken.map(|run| run.records.append(&mut append.records)))
     }
 
     fn is_immediate(&self) -> bool {
@@ -345,7 +376,7 @@ impl Store for MemoryStore {
         ended.sort_unstable();
         ended.truncate(limit);
         for (_, run) in &ended {
-            runs.by_id.remove(run);
+            runs.remove(run);
         }
         Ok(ended.len())
     }

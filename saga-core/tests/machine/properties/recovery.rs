@@ -20,6 +20,19 @@ fn a_replayed_journal_gives_the_same_state() {
     });
 }
 
+/// A driver that waits may forget the state, and read it again when something happens: without a trace, for it is not taken
+/// up anew. It must be able to wherever nothing is asked, else no run that waits would ever be small.
+#[test]
+fn what_is_in_the_journal_can_be_forgotten() {
+    for_all_runs(|history| {
+        history.turns.iter().filter(|turn| turn.state.is_in_journal()).try_for_each(|turn| {
+            let mut state = replayed(history, turn)?;
+            state.found_in_journal();
+            ensure(state == turn.state, || format!("after event {}: {state:?}\nlive: {:?}", turn.to, turn.state))
+        })
+    });
+}
+
 fn replayed(history: &History, turn: &Turn) -> Result<State, String> {
     let mut state = State::new(&history.plan);
     replay(&history.plan, &mut state, &history.journal[..turn.to]).map_err(|error| error.to_string())?;

@@ -52,6 +52,21 @@ impl CloudConfig {
     pub fn origin(&self) -> &str {
         &self.origin
     }
+
+    /// The cloud whose Keystone is there, with an application credential and nothing else said.
+    #[cfg(test)]
+    pub(crate) fn of_test(keystone: &str) -> Self {
+        let credential = Credential::Id("me".into());
+        Self {
+            auth_url: format!("{keystone}/v3"),
+            login: Login::ApplicationCredential { credential, secret: Secret::new("hush") },
+            region: None,
+            interface: Interface::Public,
+            ca_file: None,
+            endpoints: BTreeMap::new(),
+            origin: "a test".into(),
+        }
+    }
 }
 
 /// How to get in.

@@ -10,7 +10,7 @@ use super::settings::{Described, Networks};
 use crate::FailureKind;
 use crate::engine::openstack::call::{Call, Service, segment};
 use crate::engine::{EngineCheck, EngineError, Finding};
-use crate::model::ClusterSpec;
+use crate::model::NodeGroup;
 
 /// What is used and what is allowed, -1 for no limit.
 #[derive(Debug, Deserialize)]
@@ -31,19 +31,18 @@ struct Absolute {
     absolute: Limits,
 }
 
-/// Everything that was found.
+/// Everything that was found for these groups.
 ///
 /// # Errors
 /// [`EngineError`], if there is no way in: then nothing can be looked at.
-pub(super) async fn check(nova: &Nova, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {
+pub(super) async fn check(nova: &Nova, groups: &[(&NodeGroup, Described)]) -> Result<EngineCheck, EngineError> {
     let limits = nova.call(Call::get(Service::Compute, "/limits")).await;
     let limits = limits.map_err(|error| error.into_engine("Nova cannot be asked"))?;
     let mut findings = vec![Finding::ok("credentials", format!("{} lets us in", nova.session.origin()))];
     let mut looked = Looked { nova, sizes: BTreeMap::new(), done: BTreeMap::new() };
     // Instances, cores, MiB.
     let mut need = (0, 0, 0);
-    for group in &spec.groups {
-        let Ok(wanted) = Described::read(&spec.settings_of(group)) else { continue };
+    for (group, wanted) in groups {
         looked.at(Kind::Flavor, &wanted.flavor).await;
         looked.at(Kind::Image, &wanted.image).await;
         if let Networks::These(names) = &wanted.networks {

@@ -33,7 +33,6 @@ use self::tags::Identity;
 use super::Session;
 use super::call::{Answer, Call, Service};
 use super::failure::CallError;
-use crate::FailureKind;
 use crate::engine::{Engine, EngineCheck, EngineError, Machine, NodeOrder};
 use crate::model::{ClusterName, ClusterSpec, Doomed, Node, NodeToken};
 
@@ -113,7 +112,7 @@ impl NovaEngine {
     }
 
     async fn look(&self, token: &NodeToken, doing: &str) -> Result<Vec<Server>, EngineError> {
-        self.nova.with_token(token).await.map_err(|error| error.into_engine_as(FailureKind::Failed, doing))
+        self.nova.with_token(token).await.map_err(|error| error.into_failed(doing))
     }
 
     /// Asks Nova for a server, and makes sure that it has heard.
@@ -139,7 +138,7 @@ impl NovaEngine {
             }
             sleep(POLL).await;
         }
-        Err(lost.into_engine_as(FailureKind::Failed, &format!("it is not known whether {name} was made")))
+        Err(lost.into_failed(&format!("it is not known whether {name} was made")))
     }
 
     fn machine(server: Server) -> Machine {
@@ -161,18 +160,16 @@ impl Engine for NovaEngine {
         settings::KNOWN
     }
 
+    fn configured(&self) -> Result<(), EngineError> {
+        self.nova.session.configured()
+    }
+
     fn validate(&self, spec: &ClusterSpec) -> Result<(), EngineError> {
-        let problems = spec.groups.iter().flat_map(|group| {
-            let problems = Described::read(&spec.settings_of(group)).err().unwrap_or_default();
-            problems.into_iter().map(|problem| format!("group `{}`: {problem}", group.name))
-        });
-        let problems: Vec<String> = problems.collect();
-        if problems.is_empty() { Ok(()) } else { Err(EngineError::rejected(problems.join("\n"))) }
+        Described::all(spec).map(drop)
     }
 
     async fn check(&self, spec: &ClusterSpec) -> Result<EngineCheck, EngineError> {
-        self.validate(spec)?;
-        check::check(&self.nova, spec).await
+        check::check(&self.nova, &Described::all(spec)?).await
     }
 
     async fn create(&self, order: &NodeOrder) -> Result<Node, EngineError> {
@@ -193,9 +190,10 @@ impl Engine for NovaEngine {
             for extra in servers.iter().filter(|one| keep.is_none_or(|keep| keep.id != one.id)) {
                 if extra.state != State::Deleting {
                     info!(node = %name, server = extra.id, "deleting a second server of one node");
-                    self.nova.delete(extra).await.map_err(|error| {
-                        error.into_engine_as(FailureKind::Failed, &format!("{name} has two servers, one to be deleted"))
-                    })?;
+                    self.nova
+                        .delete(extra)
+                        .await
+                        .map_err(|error| error.into_failed(&format!("{name} has two servers, one to be deleted")))?;
                 }
             }
             match keep {
@@ -208,9 +206,10 @@ impl Engine for NovaEngine {
                     }
                     // Of an earlier attempt.
                     State::Error(_) => {
-                        self.nova.delete(server).await.map_err(|error| {
-                            error.into_engine_as(FailureKind::Failed, &format!("the broken server of {name} remains"))
-                        })?;
+                        self.nova
+                            .delete(server)
+                            .await
+                            .map_err(|error| error.into_failed(&format!("the broken server of {name} remains")))?;
                     }
                     State::Building | State::Deleting => {}
                     State::Other(status) => {
@@ -275,8 +274,7 @@ impl Engine for NovaEngine {
 
     async fn list(&self, cluster: &ClusterName) -> Result<Vec<Machine>, EngineError> {
         let listed = self.nova.servers(&[tags::of_cluster(cluster)]).await;
-        let mut servers =
-            listed.map_err(|error| error.into_engine_as(FailureKind::Failed, "listing the servers of a cluster"))?;
+        let mut servers = listed.map_err(|error| error.into_failed("listing the servers of a cluster"))?;
         servers.retain(|server| server.identity.cluster == *cluster);
         servers.sort_by(|a, b| (&a.identity.node, &a.identity.token).cmp(&(&b.identity.node, &b.identity.token)));
         let same = |a: &Server, b: &Server| a.identity.token == b.identity.token;

@@ -1,5 +1,7 @@
 //! Names of flavors, images, networks and server groups, and their ids.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -70,9 +72,7 @@ impl Nova {
         let what = kind.as_str();
         let (by_name, key) = kind.by_name(said);
         let ask = async |call: Call| -> Result<Vec<Named>, CallError> { self.call(call).await?.read_at(key) };
-        let unknown = |error: CallError| {
-            error.into_engine_as(crate::FailureKind::Failed, &format!("looking for the {what} `{said}`"))
-        };
+        let unknown = |error: CallError| error.into_failed(&format!("looking for the {what} `{said}`"));
         let mut found = ask(by_name).await.map_err(unknown)?;
         if is_uuid(said) && !matches!(kind, Kind::Flavor | Kind::ServerGroup) {
             found.extend(ask(kind.by_id(said)).await.map_err(unknown)?);
@@ -119,7 +119,7 @@ impl Nova {
         };
         set("key_name", wanted.key_name.clone().map(Value::String));
         set("availability_zone", wanted.availability_zone.clone().map(Value::String));
-        set("user_data", wanted.user_data.as_deref().map(|data| base64(data.as_bytes()).into()));
+        set("user_data", wanted.user_data.as_deref().map(|data| STANDARD.encode(data).into()));
         set("metadata", Some(json!(wanted.kept())));
         let groups: Vec<_> = wanted.security_groups.iter().map(|name| json!({ "name": name })).collect();
         set("security_groups", (!groups.is_empty()).then_some(Value::Array(groups)));
@@ -133,30 +133,4 @@ impl Nova {
 
 fn is_uuid(text: &str) -> bool {
     uuid::Uuid::try_parse(text).is_ok()
-}
-
-/// The encoding of `user_data`.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = (word >> (18 - 6 * place)) & 63;
-            text.push(if place <= chunk.len() { char::from(DIGITS[digit as usize]) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn user_data_is_encoded() {
-        for (plain, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-    }
 }

@@ -50,6 +50,7 @@ impl std::fmt::Display for State {
     }
 }
 
+/// A server as Nova tells of it: in a list without details there is no more than its id.
 #[derive(Debug, Deserialize)]
 struct Detail {
     id: String,
@@ -71,11 +72,6 @@ struct Detail {
 #[derive(Debug, Deserialize)]
 struct Fault {
     message: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Brief {
-    id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,7 +107,7 @@ impl Nova {
 
     async fn detailed(&self, tags: &[String]) -> Result<Vec<Server>, CallError> {
         let mut servers = Vec::new();
-        for detail in self.pages::<Detail>("/servers/detail", tags, None).await? {
+        for detail in self.pages("/servers/detail", tags, None).await? {
             let address = settings::address(&detail.addresses, &detail.metadata);
             let Detail { id, status, created, tags, fault, task_state, .. } = detail;
             let state = state(&status, task_state.as_deref(), fault);
@@ -119,14 +115,14 @@ impl Nova {
             if status == "DELETED" {
                 continue;
             }
-            let identity = identity(&id, tags.iter().map(String::as_str))?;
+            let identity = identity(&id, &tags)?;
             servers.push(Server { id, identity, created, state, address });
         }
         Ok(servers)
     }
 
     async fn in_brief(&self, tags: &[String]) -> Result<Vec<Server>, CallError> {
-        let all = self.pages::<Brief>("/servers", tags, None).await?;
+        let all = self.pages("/servers", tags, None).await?;
         let mut states = BTreeMap::new();
         for (status, state) in [
             ("ACTIVE", State::Active),
@@ -136,17 +132,17 @@ impl Nova {
             if all.is_empty() {
                 break;
             }
-            let of_status = self.pages::<Brief>("/servers", tags, Some(status)).await?;
-            states.extend(of_status.into_iter().map(|brief| (brief.id, state.clone())));
+            let of_status = self.pages("/servers", tags, Some(status)).await?;
+            states.extend(of_status.into_iter().map(|server| (server.id, state.clone())));
         }
-        let described = try_join_all(all.into_iter().map(|Brief { id }| async {
+        let described = try_join_all(all.into_iter().map(|Detail { id, .. }| async {
             let call = Call::get(Service::Compute, format!("/servers/{id}/tags"));
             let tags: Vec<String> = match self.call(call).await {
                 Ok(answer) => answer.read_at("tags")?,
                 Err(error) if error.status() == Some(404) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let identity = identity(&id, tags.iter().map(String::as_str))?;
+            let identity = identity(&id, &tags)?;
             let state = states.get(&id).cloned().unwrap_or_else(|| State::Other("of unknown state".into()));
             Ok(Some(Server { id, identity, created: String::new(), state, address: None }))
         }));
@@ -154,23 +150,20 @@ impl Nova {
     }
 
     /// All pages of a list.
-    async fn pages<T>(&self, path: &str, tags: &[String], status: Option<&str>) -> Result<Vec<T>, CallError>
-    where
-        T: serde::de::DeserializeOwned + HasId,
-    {
-        let mut all: Vec<T> = Vec::new();
+    async fn pages(&self, path: &str, tags: &[String], status: Option<&str>) -> Result<Vec<Detail>, CallError> {
+        let mut all: Vec<Detail> = Vec::new();
         loop {
             let mut call = Call::get(Service::Compute, path).query("tags", tags.join(","));
             if let Some(status) = status {
                 call = call.query("status", status);
             }
             if let Some(last) = all.last() {
-                call = call.query("marker", last.id());
+                call = call.query("marker", last.id.as_str());
             }
             let mut answer = self.call(call).await?;
             let links = answer.body.get_mut("servers_links").map(serde_json::Value::take).unwrap_or_default();
             let links: Vec<Link> = serde_json::from_value(links).unwrap_or_default();
-            let page: Vec<T> = answer.read_at("servers")?;
+            let page: Vec<Detail> = answer.read_at("servers")?;
             let more = !page.is_empty() && links.iter().any(|link| link.rel == "next");
             all.extend(page);
             if !more {
@@ -186,30 +179,14 @@ fn is_silent(error: &CallError) -> bool {
 
 /// Who a server is that was found by a tag of ours. If the other tags were taken off it, nobody can say which node it is,
 /// and nobody may say that it is not there.
-fn identity<'a>(id: &str, tags: impl Iterator<Item = &'a str>) -> Result<Identity, CallError> {
-    Identity::read(tags).ok_or_else(|| CallError::Garbled {
+fn identity(id: &str, tags: &[String]) -> Result<Identity, CallError> {
+    Identity::read(tags.iter().map(String::as_str)).ok_or_else(|| CallError::Garbled {
         what: format!("GET /servers/{id}"),
         url: "Nova".into(),
         why: format!(
             "the server {id} has one of our tags and not the others: delete it by hand, or give it its tags back"
         ),
     })
-}
-
-trait HasId {
-    fn id(&self) -> &str;
-}
-
-impl HasId for Detail {
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
-impl HasId for Brief {
-    fn id(&self) -> &str {
-        &self.id
-    }
 }
 
 #[cfg(test)]

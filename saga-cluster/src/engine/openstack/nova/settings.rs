@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
-use crate::model::Settings;
+use crate::engine::EngineError;
+use crate::model::{ClusterSpec, NodeGroup, Settings};
 
 /// The port of a node's address, unless the settings say another: that of SSH.
 const USUAL_PORT: u16 = 22;
@@ -56,6 +57,21 @@ pub(super) enum Networks {
 }
 
 impl Described {
+    /// Understands the settings of each group of a spec.
+    ///
+    /// # Errors
+    /// [`EngineError`] (rejected), with everything that is wrong, one a line.
+    pub(super) fn all(spec: &ClusterSpec) -> Result<Vec<(&NodeGroup, Self)>, EngineError> {
+        let (mut described, mut problems) = (Vec::new(), Vec::new());
+        for group in &spec.groups {
+            match Self::read(&spec.settings_of(group)) {
+                Ok(one) => described.push((group, one)),
+                Err(wrong) => problems.extend(wrong.iter().map(|one| format!("group `{}`: {one}", group.name))),
+            }
+        }
+        if problems.is_empty() { Ok(described) } else { Err(EngineError::rejected(problems.join("\n"))) }
+    }
+
     /// Understands settings. Names that it does not know may be the plugin's.
     ///
     /// # Errors

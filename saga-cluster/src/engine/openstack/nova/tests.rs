@@ -5,9 +5,8 @@ use wiremock::matchers::{body_partial_json, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
+use crate::FailureKind;
 use crate::engine::openstack::CloudConfig;
-use crate::engine::openstack::config::{Credential, Interface, Login};
-use crate::engine::openstack::secret::Secret;
 use crate::model::NewNode;
 
 const TAGS: [&str; 3] = ["sc-cluster:demo", "sc-node:w-1", "sc-token:w-1.3a1e5a4f5e9e2c5d"];
@@ -35,16 +34,7 @@ async fn cloud() -> (MockServer, NovaEngine) {
     let flavors = json!({ "flavors": [{ "id": FLAVOR, "name": "small", "vcpus": 1, "ram": 64 }] });
     answer(&server, "GET", "/v2.1/flavors/detail", 200, flavors).await;
     answer(&server, "GET", "/image/v2/images", 200, json!({ "images": [{ "id": IMAGE, "name": "tiny" }] })).await;
-    let config = CloudConfig {
-        auth_url: format!("{uri}/v3"),
-        login: Login::ApplicationCredential { credential: Credential::Id("me".into()), secret: Secret::new("hush") },
-        region: None,
-        interface: Interface::Public,
-        ca_file: None,
-        endpoints: Default::default(),
-        origin: "a test".into(),
-    };
-    let engine = NovaEngine::new(Session::new(config).unwrap());
+    let engine = NovaEngine::new(Session::new(CloudConfig::of_test(&uri)).unwrap());
     (server, engine.ready_within(Duration::ZERO).gone_within(Duration::ZERO))
 }
 

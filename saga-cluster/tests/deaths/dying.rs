@@ -4,8 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use saga_core::async_trait;
 use saga_core::store::{Append, Layer, Refused, SledStore, Store, StoreError};
+use serde::{Deserialize, Serialize};
 
-use crate::case::Moment;
+/// When a process dies: as an append is about to be made, or when it has become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Moment {
+    Before,
+    After,
+}
 
 /// A sled store whose process is killed right before or right after the k-th append.
 pub(crate) struct DyingStore {
