@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::id::{Epoch, ExclusiveKey, RunId, Timestamp};
 use crate::journal::EncodedRecord;
 use crate::store::head::{self, Head};
+use crate::store::sled::by_end;
 use crate::store::sled::disk::UNSYNCED_BYTES;
 use crate::store::sled::ended::{self, Ended};
 use crate::store::sled::frame::{Extent, Kind, Origin, Standing};
@@ -197,13 +198,12 @@ impl Core {
     fn commit(&self, writer: &mut Writer, plan: Plan) -> Result<(), StoreError> {
         // Ended runs first. An entry that is durable while the frame with the run's end is not points behind the newest
         // frame, so it is recognised and dropped when the store is opened.
-        for planned in plan.runs.iter().filter(|planned| planned.head.status().is_ended()) {
-            let summary = planned.head.summary();
-            let mut extents = self.index().live.get(&summary.run).map_or_else(Vec::new, |live| live.extents.clone());
-            extents.extend_from_slice(&planned.extents);
-            let entry = Ended { summary: summary.clone(), extents, side: false };
-            self.insert(writer, &self.disk.by_end, &ended::end_key(&entry.summary), Vec::new())?;
-            self.insert_ended(writer, &entry)?;
+        let mut entries = self.entries(&plan.runs);
+        for (page, value) in by_end::lay_out(&mut entries, writer.log.next()) {
+            self.insert(writer, &self.disk.by_end, &page.bytes(), value)?;
+        }
+        for entry in &entries {
+            self.insert_ended(writer, entry)?;
         }
         self.insert_group(writer, plan.group)?;
         self.sync(writer)?;
@@ -230,6 +230,18 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// The entries of those that end.
+    fn entries(&self, runs: &[Planned]) -> Vec<Ended> {
+        let index = self.index();
+        let ended = runs.iter().filter(|planned| planned.head.status().is_ended());
+        let entry = |planned: &Planned| {
+            let before = index.live.get(planned.run()).map_or(&[][..], |live| &live.extents);
+            let extents = [before, &planned.extents].concat();
+            Ended { summary: planned.head.summary().clone(), extents, side: false, page: None }
+        };
+        ended.map(entry).collect()
     }
 
     /// Adds a run as it was in another store.
@@ -274,7 +286,9 @@ impl Core {
         if self.index().live.contains_key(run) {
             return Err(StoreError::NotEnded { run: run.clone() });
         }
-        self.forget_ended(&mut writer, run)?;
+        if let Some(entry) = self.forget_entry(&mut writer, run)? {
+            self.unlist(&mut writer, &entry)?;
+        }
         self.mark_dropped(&mut writer, std::slice::from_ref(run))?;
         self.sync(&mut writer)?;
         self.clean(&mut writer)
@@ -291,57 +305,48 @@ impl Core {
         }
     }
 
-    /// Looks at the first entries by end, deletes what they speak of, and says how many there were of both.
+    /// Looks at the first keys of the index by end, deletes what they speak of, and says how many there were of both.
     fn prune_some(
         &self,
         writer: &mut Writer,
         ended_before: Timestamp,
         limit: usize,
     ) -> Result<(usize, usize), StoreError> {
-        let runs: Vec<_> = self
-            .disk
-            .by_end
-            .range(..ended_before.0.to_be_bytes())
-            .take(limit)
-            .map(|found| found.map(|(key, _)| key))
-            .collect::<Result<_, _>>()
-            .map_err(|error| damaged("the index by end cannot be read", &error))?;
+        let due = self.ended_before(ended_before, limit)?;
         let mut deleted = Vec::new();
-        for key in &runs {
-            let found = ended::read_end_key(key);
-            let entry = match &found {
-                Some((_, run)) => self.ended_summary(run)?,
-                None => None,
-            };
-            match (found, entry) {
-                (Some((at, run)), Some(entry)) if entry.updated_at == at => {
-                    self.forget_ended(writer, &run)?;
-                    deleted.push(run);
+        for (key, ends) in &due {
+            let mut left = Vec::new();
+            for (at, run) in ends {
+                if *at >= ended_before || deleted.len() >= limit {
+                    left.push((*at, run.clone()));
+                } else if self.ended_summary(run)?.is_some_and(|entry| entry.updated_at == *at) {
+                    self.forget_entry(writer, run)?;
+                    deleted.push(run.clone());
                 }
-                // A leftover of a crash: the run is not there, or has ended at another time.
-                _ => self.remove(writer, &self.disk.by_end, key)?,
+                // Otherwise it is a leftover of a crash: the run is not there, or has ended at another time.
             }
+            self.keep_listed(writer, key, &left)?;
         }
-        if !runs.is_empty() {
+        if !due.is_empty() {
             self.mark_dropped(writer, &deleted)?;
             self.sync(writer)?;
             self.clean(writer)?;
         }
-        Ok((runs.len(), deleted.len()))
+        Ok((due.len(), deleted.len()))
     }
 
-    fn forget_ended(&self, writer: &mut Writer, run: &RunId) -> Result<(), StoreError> {
+    /// Removes the entry of an ended run, and says what it was, if it can be read.
+    fn forget_entry(&self, writer: &mut Writer, run: &RunId) -> Result<Option<Ended>, StoreError> {
         let Some(first) = self.ended_part(run, 0)? else {
             return Err(self.damage_of(run).unwrap_or_else(|| StoreError::UnknownRun { run: run.clone() }));
         };
         // What cannot be read can be deleted all the same; its frames are then kept until the next opening.
-        if let Ok(entry) = self.read_ended(run, &first) {
-            self.remove(writer, &self.disk.by_end, &ended::end_key(&entry.summary))?;
-            for extent in &entry.extents {
-                writer.log.drop(extent);
-            }
+        let entry = self.read_ended(run, &first).ok();
+        for extent in entry.iter().flat_map(|entry| &entry.extents) {
+            writer.log.drop(extent);
         }
-        self.remove_ended(writer, run)
+        self.remove_ended(writer, run)?;
+        Ok(entry)
     }
 
     /// Removes all parts of an entry, the first part first, as it is what makes the entry count.

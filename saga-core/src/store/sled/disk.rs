@@ -11,7 +11,9 @@ use crate::store::sled::mark::Mark;
 use crate::store::sled::{SledOptions, refused};
 
 /// The format of the store as a whole.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The one before: other entries of ended runs, which are read as they are, and no pages in the index by end.
+const FORMAT_1: u32 = 1;
 const FORMAT_KEY: &[u8] = b"saga-core/format";
 
 /// sled's settings, in a file of their own.
@@ -170,6 +172,8 @@ fn check_format(db: &sled::Db) -> Result<(), StoreError> {
             let found = found.as_ref().try_into().map_or(0, u32::from_le_bytes);
             match found {
                 FORMAT => Ok(()),
+                // Synced with all else at opening, before anything is written that an older release could not read.
+                FORMAT_1 => db.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(unreadable).map(drop),
                 0 => Err(StoreError::Corrupt { what: "its format is not a number".into() }),
                 found => Err(StoreError::NewerFormat { found, supported: FORMAT }),
             }

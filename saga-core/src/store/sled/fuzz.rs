@@ -3,7 +3,7 @@
 use crate::id::{Epoch, RunId, Timestamp};
 use crate::journal::EncodedRecord;
 use crate::store::RunStatus;
-use crate::store::sled::ended::Ended;
+use crate::store::sled::ended::{self, Ended};
 use crate::store::sled::frame::{Directory, Extent, HEADER, Kind, Standing, Unreadable, VERSION, read_extent, u32_of};
 use crate::store::sled::group::Group;
 
@@ -67,7 +67,9 @@ fn seal_entry(parts: &mut [Vec<u8>]) {
     let Some((head, rest)) = first.get(16..).and_then(|bytes| bytes.split_at_checked(length)) else { return };
     let extents = others.iter().fold(rest.to_vec(), |bytes, part| [&bytes, part.as_slice()].concat());
     let words = [crc32fast::hash(head), crc32fast::hash(&extents), u32_of(extents.len())].map(u32::to_le_bytes);
-    first[0] = VERSION;
+    if first[0] != 1 {
+        first[0] = ended::VERSION;
+    }
     first[1..13].copy_from_slice(&words.concat());
 }
 
@@ -125,6 +127,7 @@ mod tests {
     use super::*;
     use crate::id::Seq;
     use crate::store::RunSummary;
+    use crate::store::sled::by_end;
     use crate::store::sled::frame::Origin;
 
     /// Frames with records of two runs, one of which is longer than a frame, and the entry of an ended run.
@@ -154,7 +157,9 @@ mod tests {
         group.add_records(Kind::Append, &other, standing, None, &large, &mut extents);
         group.add_mark(Kind::Drop, &summary.run, Epoch(0));
         let frames = group.seal().into_iter().map(|sealed| sealed.bytes).collect();
-        let entry = Ended { summary, extents, side: false };
+        let mut entries = [Ended { summary, extents, side: false, page: None }];
+        by_end::lay_out(&mut entries, 7);
+        let [entry] = entries;
         vec![frames, entry.write().into_iter().rev().map(|part| part.1).collect()]
     }
 
