@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use saga_core::store::{Query, RunStatus, SledStore, Store, StoreError};
+use saga_core::store::{Query, RunStatus, SledStore, Store};
 use saga_core::{ExclusiveKey, RunId, Seq, Timestamp};
 use tempfile::TempDir;
 
