@@ -1,11 +1,12 @@
 //! One workload on one thread, for a profiler: `valgrind --tool=callgrind target/release/examples/profile linear 64 2000`.
+//! `sled 256 2000` is the same on the embedded store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use saga_benches::measure::memory;
 use saga_benches::workload::{Nothing, chain};
-use saga_core::store::MemoryStore;
+use saga_core::store::{MemoryStore, SledStore, Store};
 use saga_core::{Coordinator, Ctx, Saga, StepError};
 use tokio::sync::{Notify, Semaphore};
 
@@ -14,15 +15,19 @@ async fn main() {
     let args: Vec<String> = std::env::args().collect();
     let number = |at: usize| args[at].parse::<u64>().unwrap();
     match args[1].as_str() {
-        "linear" => linear(number(2) as usize, number(3)).await,
+        "linear" => linear(MemoryStore::new(), number(2) as usize, number(3)).await,
+        "sled" => {
+            let directory = tempfile::tempdir().unwrap();
+            linear(SledStore::open(directory.path().join("store")).unwrap(), number(2) as usize, number(3)).await;
+        }
         "waiting" => waiting(number(2) as usize).await,
         other => panic!("{other}?"),
     }
 }
 
-async fn linear(clients: usize, sagas: u64) {
+async fn linear(store: impl Store, clients: usize, sagas: u64) {
     let saga = chain(5);
-    let coordinator = Coordinator::builder(MemoryStore::new(), Nothing).register(&saga).start().await.unwrap();
+    let coordinator = Coordinator::builder(store, Nothing).register(&saga).start().await.unwrap();
     let started = std::time::Instant::now();
     let begun = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..clients)

@@ -16,6 +16,16 @@ use crate::plan::{PlanParts, Recovery, Shape, StepPlan};
 pub struct Fingerprint(uuid::Uuid);
 
 impl Fingerprint {
+    #[cfg(feature = "sled")]
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
+    #[cfg(feature = "sled")]
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(uuid::Uuid::from_bytes(bytes))
+    }
+
     /// Hashes a canonical text of the structure (UUID version 5, so SHA-1): the same on every machine and release.
     pub(super) fn of(parts: &PlanParts, steps: &[StepPlan]) -> Self {
         let PlanParts { saga, version, output, guarded, finalized, .. } = parts;

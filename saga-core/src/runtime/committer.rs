@@ -21,6 +21,9 @@ use crate::store::{Append, Refused, Store, StoreError};
 
 /// More than any store's frame holds, and little enough that one batch does not hold up the next for long.
 const MOST_APPENDS: usize = 4096;
+/// With so many at hand a batch waits for no more. While it is written, the runs of the others go on; were all of them in one
+/// batch, nobody would have anything to do meanwhile, and the store nothing while they go on. It is enough to be worth a sync.
+const ENOUGH: usize = 64;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
@@ -124,6 +127,8 @@ async fn write_batch(store: &dyn Store, batch: &[Append]) -> Vec<Answer> {
 
 /// Adds what comes from those who are ready to run, and have only not had their turn yet: above all those whom the batch
 /// before has just answered. Without it a large batch is followed by a tiny one, with what the first of them had to say.
+///
+/// It stops at [`ENOUGH`]: so hundreds of runs fall into two halves, one of which is written while the other is driven.
 async fn gather(requests: &mut Vec<Request>, incoming: &mut mpsc::UnboundedReceiver<Request>) {
     loop {
         let before = requests.len();
@@ -133,7 +138,7 @@ async fn gather(requests: &mut Vec<Request>, incoming: &mut mpsc::UnboundedRecei
         {
             requests.push(request);
         }
-        if requests.len() == before {
+        if requests.len() == before || requests.len() >= ENOUGH {
             return;
         }
     }

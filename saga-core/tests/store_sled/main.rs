@@ -5,8 +5,10 @@ mod churn;
 mod claims;
 mod crash;
 mod damage;
+mod format;
 mod model;
 mod opening;
+mod pruning;
 mod trace;
 
 use std::path::Path;

@@ -83,7 +83,7 @@ fn a_store_of_a_newer_release_is_left_alone() {
         db.flush().unwrap();
     }
     let error = SledStore::open(directory.path()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerFormat { found: 7, supported: 1 }), "{error}");
+    assert!(matches!(error, StoreError::NewerFormat { found: 7, supported: 2 }), "{error}");
 }
 
 #[test]

@@ -86,7 +86,8 @@ impl Core {
                     return Ok(false);
                 }
                 let (standing, origin) = (Standing::of(&summary), Origin::of(&summary));
-                let to = group.add_records(Kind::Copy, &entry.run, standing, Some(&origin), &records);
+                let mut to = Vec::new();
+                group.add_records(Kind::Copy, &entry.run, standing, Some(&origin), &records, &mut to);
                 moves.push(Move { run: entry.run.clone(), from, to });
             }
         }

@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use crate::id::{Epoch, ExclusiveKey, RunId, Timestamp};
 use crate::journal::EncodedRecord;
 use crate::store::head::{self, Head};
+use crate::store::sled::by_end;
 use crate::store::sled::disk::UNSYNCED_BYTES;
 use crate::store::sled::ended::{self, Ended};
 use crate::store::sled::frame::{Extent, Kind, Origin, Standing};
 use crate::store::sled::group::Group;
 use crate::store::sled::index::{FrameLog, Index, Live};
 use crate::store::sled::{Core, MAX_RECORD_BYTES, damaged};
-use crate::store::{Append, NewRun, Refused, RunSummary, StoreError};
+use crate::store::{Append, Refused, RunSummary, StoreError};
 
 /// How many small changes of trees are made between two syncs; see [`UNSYNCED_BYTES`].
 const UNSYNCED_DELETES: usize = 64;
@@ -41,9 +42,18 @@ struct Planned {
     starts: bool,
 }
 
+impl Planned {
+    fn run(&self) -> &RunId {
+        &self.head.summary().run
+    }
+}
+
 /// A batch that was checked and laid out.
 struct Plan {
-    runs: HashMap<RunId, Planned>,
+    /// In the order in which they come in the batch.
+    runs: Vec<Planned>,
+    /// Where each run is in `runs`.
+    places: HashMap<RunId, usize>,
     /// Keys that the batch takes (`Some`) and frees.
     keys: HashMap<ExclusiveKey, Option<RunId>>,
     group: Group,
@@ -117,7 +127,7 @@ impl Core {
         let mut writer = self.write()?;
         let bytes = batch.iter().flat_map(|append| &append.records).map(|record| record.bytes.len()).sum();
         self.disk.check_room(bytes)?;
-        let mut plan = Plan { runs: HashMap::new(), keys: HashMap::new(), group: Group::new(writer.log.next()) };
+        let mut plan = Plan::new(batch.len(), writer.log.next());
         let answers = {
             let index = self.index();
             batch.iter().map(|append| self.plan(&mut plan, &index, append, now)).collect::<Result<Vec<_>, _>>()?
@@ -145,14 +155,14 @@ impl Core {
         if let Some(what) = index.damaged.get(&append.run) {
             return Ok(Err(Refused::Damaged { run: run(), what: what.clone() }));
         }
-        if let Some(planned) = plan.runs.get(&append.run) {
+        if let Some(at) = plan.places.get(&append.run).copied() {
             if append.start.is_some() {
                 return Ok(Err(Refused::Exists { run: run() }));
             }
-            if let Err(refused) = planned.head.check(append) {
+            if let Err(refused) = plan.runs[at].head.check(append) {
                 return Ok(Err(refused));
             }
-            plan.take(append, None);
+            plan.take(append, at, false);
             return Ok(Ok(()));
         }
         let live = index.live.get(&append.run);
@@ -168,17 +178,19 @@ impl Core {
             if let Err(refused) = live.head.check(append) {
                 return Ok(Err(refused));
             }
-            let planned = Planned { head: live.head.clone(), extents: Vec::new(), starts: false };
-            plan.runs.insert(run(), planned);
-            plan.take(append, None);
+            let at = plan.add(Planned { head: live.head.clone(), extents: Vec::with_capacity(1), starts: false });
+            plan.take(append, at, false);
         } else if let Some(new) = &append.start {
             if let Some(key) = &new.key {
                 let holder = plan.keys.get(key).cloned().unwrap_or_else(|| index.keys.get(key).cloned());
                 if let Some(holder) = holder {
                     return Ok(Err(Refused::KeyHeld { key: key.clone(), holder }));
                 }
+                plan.keys.insert(key.clone(), Some(append.run.clone()));
             }
-            plan.take(append, Some((new, now)));
+            let head = Head::start(append, new, now);
+            let at = plan.add(Planned { head, extents: Vec::with_capacity(1), starts: true });
+            plan.take(append, at, true);
         }
         Ok(Ok(()))
     }
@@ -186,16 +198,12 @@ impl Core {
     fn commit(&self, writer: &mut Writer, plan: Plan) -> Result<(), StoreError> {
         // Ended runs first. An entry that is durable while the frame with the run's end is not points behind the newest
         // frame, so it is recognised and dropped when the store is opened.
-        let mut ended_runs = HashMap::new();
-        for (run, planned) in &plan.runs {
-            if planned.head.status().is_ended() {
-                let mut extents = self.index().live.get(run).map_or_else(Vec::new, |live| live.extents.clone());
-                extents.extend_from_slice(&planned.extents);
-                let entry = Ended { summary: planned.head.summary().clone(), extents, side: false };
-                self.insert(writer, &self.disk.by_end, &ended::end_key(&entry.summary), Vec::new())?;
-                self.insert_ended(writer, &entry)?;
-                ended_runs.insert(run.clone(), entry);
-            }
+        let mut entries = self.entries(&plan.runs);
+        for (page, value) in by_end::lay_out(&mut entries, writer.log.next()) {
+            self.insert(writer, &self.disk.by_end, &page.bytes(), value)?;
+        }
+        for entry in &entries {
+            self.insert_ended(writer, entry)?;
         }
         self.insert_group(writer, plan.group)?;
         self.sync(writer)?;
@@ -207,20 +215,33 @@ impl Core {
                 None => index.keys.remove(&key),
             };
         }
-        for (run, planned) in plan.runs {
+        for planned in plan.runs {
             for extent in &planned.extents {
                 writer.log.keep(extent);
             }
-            if ended_runs.contains_key(&run) {
-                index.live.remove(&run);
+            if planned.head.status().is_ended() {
+                index.live.remove(planned.run());
             } else if planned.starts {
+                let run = planned.run().clone();
                 index.live.insert(run, Live { head: planned.head, extents: planned.extents });
-            } else if let Some(live) = index.live.get_mut(&run) {
+            } else if let Some(live) = index.live.get_mut(planned.run()) {
                 live.head.settle(&planned.head);
                 live.extents.extend_from_slice(&planned.extents);
             }
         }
         Ok(())
+    }
+
+    /// The entries of those that end.
+    fn entries(&self, runs: &[Planned]) -> Vec<Ended> {
+        let index = self.index();
+        let ended = runs.iter().filter(|planned| planned.head.status().is_ended());
+        let entry = |planned: &Planned| {
+            let before = index.live.get(planned.run()).map_or(&[][..], |live| &live.extents);
+            let extents = [before, &planned.extents].concat();
+            Ended { summary: planned.head.summary().clone(), extents, side: false, page: None }
+        };
+        ended.map(entry).collect()
     }
 
     /// Adds a run as it was in another store.
@@ -235,7 +256,7 @@ impl Core {
         let mut writer = self.write()?;
         self.disk.check_room(records.iter().map(|record| record.bytes.len()).sum())?;
         let run = summary.run.clone();
-        let mut plan = Plan { runs: HashMap::new(), keys: HashMap::new(), group: Group::new(writer.log.next()) };
+        let mut plan = Plan::new(1, writer.log.next());
         {
             let index = self.index();
             if let Some(what) = index.damaged.get(&run) {
@@ -252,8 +273,9 @@ impl Core {
             }
         }
         let origin = Origin::of(summary);
-        let extents = plan.group.add_records(Kind::Start, &run, Standing::of(summary), Some(&origin), records);
-        plan.runs.insert(run, Planned { head: Head::found(summary.clone()), extents, starts: true });
+        let mut extents = Vec::new();
+        plan.group.add_records(Kind::Start, &run, Standing::of(summary), Some(&origin), records, &mut extents);
+        plan.add(Planned { head: Head::found(summary.clone()), extents, starts: true });
         self.commit(&mut writer, plan)?;
         self.clean(&mut writer)?;
         Ok(Ok(()))
@@ -264,7 +286,9 @@ impl Core {
         if self.index().live.contains_key(run) {
             return Err(StoreError::NotEnded { run: run.clone() });
         }
-        self.forget_ended(&mut writer, run)?;
+        if let Some(entry) = self.forget_entry(&mut writer, run)? {
+            self.unlist(&mut writer, &entry)?;
+        }
         self.mark_dropped(&mut writer, std::slice::from_ref(run))?;
         self.sync(&mut writer)?;
         self.clean(&mut writer)
@@ -281,57 +305,48 @@ impl Core {
         }
     }
 
-    /// Looks at the first entries by end, deletes what they speak of, and says how many there were of both.
+    /// Looks at the first keys of the index by end, deletes what they speak of, and says how many there were of both.
     fn prune_some(
         &self,
         writer: &mut Writer,
         ended_before: Timestamp,
         limit: usize,
     ) -> Result<(usize, usize), StoreError> {
-        let runs: Vec<_> = self
-            .disk
-            .by_end
-            .range(..ended_before.0.to_be_bytes())
-            .take(limit)
-            .map(|found| found.map(|(key, _)| key))
-            .collect::<Result<_, _>>()
-            .map_err(|error| damaged("the index by end cannot be read", &error))?;
+        let due = self.ended_before(ended_before, limit)?;
         let mut deleted = Vec::new();
-        for key in &runs {
-            let found = ended::read_end_key(key);
-            let entry = match &found {
-                Some((_, run)) => self.ended_summary(run)?,
-                None => None,
-            };
-            match (found, entry) {
-                (Some((at, run)), Some(entry)) if entry.updated_at == at => {
-                    self.forget_ended(writer, &run)?;
-                    deleted.push(run);
+        for (key, ends) in &due {
+            let mut left = Vec::new();
+            for (at, run) in ends {
+                if *at >= ended_before || deleted.len() >= limit {
+                    left.push((*at, run.clone()));
+                } else if self.ended_summary(run)?.is_some_and(|entry| entry.updated_at == *at) {
+                    self.forget_entry(writer, run)?;
+                    deleted.push(run.clone());
                 }
-                // A leftover of a crash: the run is not there, or has ended at another time.
-                _ => self.remove(writer, &self.disk.by_end, key)?,
+                // Otherwise it is a leftover of a crash: the run is not there, or has ended at another time.
             }
+            self.keep_listed(writer, key, &left)?;
         }
-        if !runs.is_empty() {
+        if !due.is_empty() {
             self.mark_dropped(writer, &deleted)?;
             self.sync(writer)?;
             self.clean(writer)?;
         }
-        Ok((runs.len(), deleted.len()))
+        Ok((due.len(), deleted.len()))
     }
 
-    fn forget_ended(&self, writer: &mut Writer, run: &RunId) -> Result<(), StoreError> {
+    /// Removes the entry of an ended run, and says what it was, if it can be read.
+    fn forget_entry(&self, writer: &mut Writer, run: &RunId) -> Result<Option<Ended>, StoreError> {
         let Some(first) = self.ended_part(run, 0)? else {
             return Err(self.damage_of(run).unwrap_or_else(|| StoreError::UnknownRun { run: run.clone() }));
         };
         // What cannot be read can be deleted all the same; its frames are then kept until the next opening.
-        if let Ok(entry) = self.read_ended(run, &first) {
-            self.remove(writer, &self.disk.by_end, &ended::end_key(&entry.summary))?;
-            for extent in &entry.extents {
-                writer.log.drop(extent);
-            }
+        let entry = self.read_ended(run, &first).ok();
+        for extent in entry.iter().flat_map(|entry| &entry.extents) {
+            writer.log.drop(extent);
         }
-        self.remove_ended(writer, run)
+        self.remove_ended(writer, run)?;
+        Ok(entry)
     }
 
     /// Removes all parts of an entry, the first part first, as it is what makes the entry count.
@@ -358,25 +373,32 @@ impl Core {
 }
 
 impl Plan {
-    /// Adds an append that was checked.
-    fn take(&mut self, append: &Append, start: Option<(&NewRun, Instant)>) {
-        if let Some((new, now)) = start {
-            if let Some(key) = &new.key {
-                self.keys.insert(key.clone(), Some(append.run.clone()));
-            }
-            let head = Head::start(append, new, now);
-            self.runs.insert(append.run.clone(), Planned { head, extents: Vec::new(), starts: true });
+    /// An empty plan for so many appends, whose frames are to be numbered from `first` on.
+    fn new(appends: usize, first: u64) -> Self {
+        Self {
+            runs: Vec::with_capacity(appends),
+            places: HashMap::with_capacity(appends),
+            keys: HashMap::new(),
+            group: Group::new(first),
         }
-        let Some(planned) = self.runs.get_mut(&append.run) else { return };
-        planned.head.advance(append);
-        let summary: &RunSummary = planned.head.summary();
-        let (kind, origin) = match start {
-            Some(_) => (Kind::Start, Some(Origin::of(summary))),
-            None => (Kind::Append, None),
-        };
-        let extents =
-            self.group.add_records(kind, &append.run, Standing::of(summary), origin.as_ref(), &append.records);
-        planned.extents.extend(extents);
+    }
+
+    /// Adds a run that it does not have yet, and says where.
+    fn add(&mut self, planned: Planned) -> usize {
+        let at = self.runs.len();
+        self.places.insert(planned.run().clone(), at);
+        self.runs.push(planned);
+        at
+    }
+
+    /// Adds an append that was checked, of the run at `at`.
+    fn take(&mut self, append: &Append, at: usize, starts: bool) {
+        let Planned { head, extents, .. } = &mut self.runs[at];
+        head.advance(append);
+        let summary: &RunSummary = head.summary();
+        let origin = starts.then(|| Origin::of(summary));
+        let kind = if starts { Kind::Start } else { Kind::Append };
+        self.group.add_records(kind, &append.run, Standing::of(summary), origin.as_ref(), &append.records, extents);
         if let Some(key) = summary.key.as_ref().filter(|_| append.status.is_ended()) {
             self.keys.insert(key.clone(), None);
         }

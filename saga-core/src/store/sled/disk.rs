@@ -11,7 +11,9 @@ use crate::store::sled::mark::Mark;
 use crate::store::sled::{SledOptions, refused};
 
 /// The format of the store as a whole.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The one before: other entries of ended runs, which are read as they are, and no pages in the index by end.
+const FORMAT_1: u32 = 1;
 const FORMAT_KEY: &[u8] = b"saga-core/format";
 
 /// sled's settings, in a file of their own.
@@ -20,9 +22,10 @@ const SETTINGS: &str = "conf";
 /// At most so many bytes of frames are given to sled between two syncs.
 ///
 /// sled may use a part of its file again once what replaced it was written, by its own notion of written, which leaves
-/// out the drive's cache. It does not before two further segments of 512 KiB have been written. Below this bound, with
-/// all the rewriting that sled does on the side, that cannot happen between two of our syncs.
-pub(super) const UNSYNCED_BYTES: usize = 64 * 1024;
+/// out the drive's cache. It does not before two further segments of 512 KiB have been written. sled writes a leaf of up to
+/// 19 values as a whole at every tenth change of it, so that each byte is written some three times: below this bound, that
+/// cannot happen between two of our syncs. A group commit of 256 ordinary appends is well below it, and has one sync.
+pub(super) const UNSYNCED_BYTES: usize = 128 * 1024;
 
 /// How long to wait for sled to let go of its own lock, which it does a little after its last handle is gone.
 const SLED_LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -169,6 +172,8 @@ fn check_format(db: &sled::Db) -> Result<(), StoreError> {
             let found = found.as_ref().try_into().map_or(0, u32::from_le_bytes);
             match found {
                 FORMAT => Ok(()),
+                // Synced with all else at opening, before anything is written that an older release could not read.
+                FORMAT_1 => db.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(unreadable).map(drop),
                 0 => Err(StoreError::Corrupt { what: "its format is not a number".into() }),
                 found => Err(StoreError::NewerFormat { found, supported: FORMAT }),
             }

@@ -180,6 +180,10 @@ pub(super) fn status_code(status: RunStatus) -> u8 {
     }
 }
 
+pub(super) fn status_of(code: u8) -> Option<RunStatus> {
+    RunStatus::ALL.into_iter().find(|known| status_code(*known) == code)
+}
+
 /// A 32-bit name of a run for the roll of a frame.
 pub(super) fn roll_mark(run: &RunId) -> [u8; 4] {
     crc32fast::hash(run.as_str().as_bytes()).to_le_bytes()
@@ -297,45 +301,50 @@ pub(super) fn read_extent<B: AsRef<[u8]>, E: From<Unreadable>>(
     Ok(())
 }
 
-struct Cursor<'a> {
-    bytes: &'a [u8],
+/// What is left to be read.
+pub(super) struct Cursor<'a> {
+    pub(super) bytes: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (now, later) = self.bytes.split_at_checked(count)?;
         self.bytes = later;
         Some(now)
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.take(1).map(|bytes| bytes[0])
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    /// Text behind its length.
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        let length = usize::from(self.u16()?);
+        std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
         Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
     fn entry(&mut self, offset: usize) -> Option<Entry> {
         let kind = Kind::from_code(self.u8()?)?;
-        let length = usize::from(self.u16()?);
-        let run = RunId::new(std::str::from_utf8(self.take(length)?).ok()?).ok()?;
+        let run = RunId::new(self.text()?).ok()?;
         let epoch = Epoch(self.u64()?);
         let mut standing = Standing { epoch, status: RunStatus::Running, at: Timestamp::default() };
         if !kind.has_records() {
             return Some(Entry { kind, run, standing, origin: None, first: 0, lengths: Vec::new(), offset });
         }
         let first = self.u64()?;
-        let status = self.u8()?;
-        standing.status = RunStatus::ALL.into_iter().find(|known| status_code(*known) == status)?;
+        standing.status = status_of(self.u8()?)?;
         standing.at = Timestamp(self.u64()?);
         let length = usize::from(self.u16()?);
         let json = self.take(length)?;

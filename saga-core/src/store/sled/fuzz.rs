@@ -3,7 +3,7 @@
 use crate::id::{Epoch, RunId, Timestamp};
 use crate::journal::EncodedRecord;
 use crate::store::RunStatus;
-use crate::store::sled::ended::Ended;
+use crate::store::sled::ended::{self, Ended};
 use crate::store::sled::frame::{Directory, Extent, HEADER, Kind, Standing, Unreadable, VERSION, read_extent, u32_of};
 use crate::store::sled::group::Group;
 
@@ -67,7 +67,9 @@ fn seal_entry(parts: &mut [Vec<u8>]) {
     let Some((head, rest)) = first.get(16..).and_then(|bytes| bytes.split_at_checked(length)) else { return };
     let extents = others.iter().fold(rest.to_vec(), |bytes, part| [&bytes, part.as_slice()].concat());
     let words = [crc32fast::hash(head), crc32fast::hash(&extents), u32_of(extents.len())].map(u32::to_le_bytes);
-    first[0] = VERSION;
+    if first[0] != 1 {
+        first[0] = ended::VERSION;
+    }
     first[1..13].copy_from_slice(&words.concat());
 }
 
@@ -88,7 +90,9 @@ fn again(runs: &[Vec<EncodedRecord>]) {
         .zip(runs)
         .map(|(number, records): (usize, _)| {
             let run = RunId::new(format!("run-{number}")).expect("an id");
-            group.add_records(Kind::Append, &run, standing, None, records)
+            let mut extents = Vec::new();
+            group.add_records(Kind::Append, &run, standing, None, records, &mut extents);
+            extents
         })
         .collect();
     let frames: Vec<Vec<u8>> = group.seal().into_iter().map(|sealed| sealed.bytes).collect();
@@ -123,6 +127,7 @@ mod tests {
     use super::*;
     use crate::id::Seq;
     use crate::store::RunSummary;
+    use crate::store::sled::by_end;
     use crate::store::sled::frame::Origin;
 
     /// Frames with records of two runs, one of which is longer than a frame, and the entry of an ended run.
@@ -145,12 +150,16 @@ mod tests {
         let large = [record(7, 12_000), record(8, 1)];
         let mut group = Group::new(0);
         let standing = Standing::of(&summary);
-        let mut extents = group.add_records(Kind::Start, &summary.run, standing, Some(&Origin::of(&summary)), &small);
+        let mut extents = Vec::new();
+        group.add_records(Kind::Start, &summary.run, standing, Some(&Origin::of(&summary)), &small, &mut extents);
         group.add_mark(Kind::Claim, &summary.run, Epoch(2));
-        extents.extend(group.add_records(Kind::Append, &RunId::new("large").expect("an id"), standing, None, &large));
+        let other = RunId::new("large").expect("an id");
+        group.add_records(Kind::Append, &other, standing, None, &large, &mut extents);
         group.add_mark(Kind::Drop, &summary.run, Epoch(0));
         let frames = group.seal().into_iter().map(|sealed| sealed.bytes).collect();
-        let entry = Ended { summary, extents, side: false };
+        let mut entries = [Ended { summary, extents, side: false, page: None }];
+        by_end::lay_out(&mut entries, 7);
+        let [entry] = entries;
         vec![frames, entry.write().into_iter().rev().map(|part| part.1).collect()]
     }
 
@@ -189,7 +198,8 @@ mod tests {
             let mut group = Group::new(0);
             let standing = Standing { epoch: Epoch::FIRST, status: RunStatus::Running, at: Timestamp(1) };
             let record = EncodedRecord { seq: Seq(place), bytes: vec![1] };
-            group.add_records(Kind::Append, &RunId::new("run").expect("an id"), standing, None, &[record]);
+            let run = RunId::new("run").expect("an id");
+            group.add_records(Kind::Append, &run, standing, None, &[record], &mut Vec::new());
             let frame = group.seal().swap_remove(0).bytes;
             assert_eq!(Directory::read(&frame).is_ok(), is_read, "place {place}");
             frames(&packed(0, &[frame]));

@@ -21,7 +21,21 @@ struct Pending {
     roll: Vec<u8>,
 }
 
+/// Room for the directory and the roll of a frame with ordinary appends.
+const DIRECTORY_BYTES: usize = 2 * 1024;
+const ROLL_BYTES: usize = 128;
+
 impl Pending {
+    /// An empty frame that is going to be filled.
+    fn with_room() -> Self {
+        Self {
+            directory: Vec::with_capacity(DIRECTORY_BYTES),
+            entries: 0,
+            data: Vec::with_capacity(FRAME_BYTES),
+            roll: Vec::with_capacity(ROLL_BYTES),
+        }
+    }
+
     /// The frame's bytes, with its place in its group, and its roll.
     fn seal(self, index: u32, of: u32) -> (Vec<u8>, Vec<u8>) {
         let mut bytes = Vec::with_capacity(HEADER + self.directory.len() + self.data.len());
@@ -50,12 +64,14 @@ pub(super) struct Sealed {
 pub(super) struct Group {
     first: u64,
     frames: Vec<Pending>,
+    /// The entry that is being made.
+    entry: Vec<u8>,
 }
 
 impl Group {
     /// An empty group, whose frames will be numbered from `first` on.
     pub(super) fn new(first: u64) -> Self {
-        Self { first, frames: Vec::new() }
+        Self { first, frames: Vec::new(), entry: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -64,12 +80,20 @@ impl Group {
 
     /// Adds an entry that has no records.
     pub(super) fn add_mark(&mut self, kind: Kind, run: &RunId, epoch: Epoch) {
-        let mut entry = entry_head(kind, run);
-        entry.extend_from_slice(&epoch.0.to_le_bytes());
-        self.place(&entry, &[], run);
+        self.begin_entry(kind, run);
+        self.entry.extend_from_slice(&epoch.0.to_le_bytes());
+        self.place(&[], run);
     }
 
-    /// Adds records, and says where they will be.
+    fn begin_entry(&mut self, kind: Kind, run: &RunId) {
+        let id = run.as_str().as_bytes();
+        self.entry.clear();
+        self.entry.push(kind.code());
+        self.entry.extend_from_slice(&u16_of(id.len()).to_le_bytes());
+        self.entry.extend_from_slice(id);
+    }
+
+    /// Adds records, and says where they will be: their extents go to the end of `extents`.
     pub(super) fn add_records(
         &mut self,
         kind: Kind,
@@ -77,13 +101,13 @@ impl Group {
         standing: Standing,
         origin: Option<&Origin>,
         records: &[EncodedRecord],
-    ) -> Vec<Extent> {
+        extents: &mut Vec<Extent>,
+    ) {
         let json = origin.map(|origin| serde_json::to_vec(origin).expect("an origin always has a JSON form"));
-        let mut extents = Vec::new();
         let mut rest = records;
         while !rest.is_empty() {
             // What a later entry of a start says is an append to what the first one started.
-            let (kind, json) = match (&json, extents.is_empty(), kind) {
+            let (kind, json) = match (&json, rest.len() == records.len(), kind) {
                 (json, true, kind) => (kind, json.as_deref().unwrap_or_default()),
                 (Some(json), false, Kind::Copy) => (Kind::Copy, json.as_slice()),
                 (_, false, _) => (Kind::Append, [].as_slice()),
@@ -103,7 +127,7 @@ impl Group {
                 all if all == wanted => all,
                 // A fresh frame takes more; what the old one has left is not lost, frames are as long as what they hold.
                 _ if room < FRAME_BYTES - HEADER => {
-                    self.frames.push(Pending::default());
+                    self.frames.push(Pending::with_room());
                     continue;
                 }
                 // A record that is larger than a frame goes on in the next ones.
@@ -115,8 +139,8 @@ impl Group {
             // comes then for another. The copies of an ended run all say so, as nobody is to remember any of them.
             let last = later.is_empty() || kind == Kind::Copy;
             let status = if last { standing.status } else { RunStatus::Running };
-            let mut entry = entry_head(kind, run);
-            entry.reserve(fixed + 4 * count);
+            self.begin_entry(kind, run);
+            let entry = &mut self.entry;
             entry.extend_from_slice(&standing.epoch.0.to_le_bytes());
             entry.extend_from_slice(&now[0].seq.0.to_le_bytes());
             entry.push(status_code(status));
@@ -127,8 +151,7 @@ impl Group {
             for record in now {
                 entry.extend_from_slice(&u32_of(record.bytes.len()).to_le_bytes());
             }
-            let data: Vec<&[u8]> = now.iter().map(|record| record.bytes.as_slice()).collect();
-            let (frame, entry, spill) = self.place(&entry, &data, run);
+            let (frame, entry, spill) = self.place(now, run);
             extents.push(Extent {
                 first: now[0].seq.0,
                 count: u32_of(count),
@@ -138,7 +161,6 @@ impl Group {
                 bytes: u32_of(now.iter().map(|record| record.bytes.len()).sum()),
             });
         }
-        extents
     }
 
     fn room(&self) -> usize {
@@ -147,20 +169,29 @@ impl Group {
         (FRAME_BYTES - HEADER).saturating_sub(last.directory.len() + last.data.len())
     }
 
-    /// Puts an entry into the last frame, or into a new one if there it does not fit, and returns where it is.
-    fn place(&mut self, entry: &[u8], data: &[&[u8]], run: &RunId) -> (u64, u16, u32) {
-        let bytes: usize = entry.len() + data.iter().map(|data| data.len()).sum::<usize>();
+    /// Puts the entry that was made, and its records, into the last frame, or into a new one if there it does not fit, and
+    /// returns where it is.
+    fn place(&mut self, records: &[EncodedRecord], run: &RunId) -> (u64, u16, u32) {
+        let bytes = self.entry.len() + records.iter().map(|record| record.bytes.len()).sum::<usize>();
         if self.frames.is_empty() || (bytes > self.room() && self.room() < FRAME_BYTES - HEADER) {
-            self.frames.push(Pending::default());
+            self.frames.push(Pending::with_room());
         }
         let at = self.frames.len() - 1;
         let frame = &mut self.frames[at];
         let number = frame.entries;
         frame.entries += 1;
-        frame.directory.extend_from_slice(entry);
+        frame.directory.extend_from_slice(&self.entry);
         mark(frame, run);
+        if bytes <= FRAME_BYTES - HEADER {
+            // What fits has its place: there is room for all of it now.
+            for record in records {
+                frame.data.extend_from_slice(&record.bytes);
+            }
+            return (self.first + at as u64, number, 0);
+        }
         let mut spill = 0;
-        for mut data in data.iter().copied() {
+        for record in records {
+            let mut data = record.bytes.as_slice();
             while !data.is_empty() {
                 if self.room() == 0 {
                     self.frames.push(Pending::default());
@@ -203,13 +234,4 @@ fn mark(frame: &mut Pending, run: &RunId) {
     if !frame.roll.chunks_exact(4).any(|other| other == mark) {
         frame.roll.extend_from_slice(&mark);
     }
-}
-
-fn entry_head(kind: Kind, run: &RunId) -> Vec<u8> {
-    let id = run.as_str().as_bytes();
-    let mut entry = Vec::with_capacity(128);
-    entry.push(kind.code());
-    entry.extend_from_slice(&u16_of(id.len()).to_le_bytes());
-    entry.extend_from_slice(id);
-    entry
 }

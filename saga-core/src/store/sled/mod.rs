@@ -31,11 +31,13 @@
 //! All numbers are little endian, but for those in keys, which are big endian so that they sort.
 //!
 //! ```text
-//! tree (default)   "saga-core/format" -> u32, the format of all that follows (1)
+//! tree (default)   "saga-core/format" -> u32, the format of all that follows (2)
 //! tree "frames"    u64 number -> frame
 //! tree "rolls"     u64 number -> for each run with an entry in that frame, or a record that goes on in it: CRC-32 of its id
 //! tree "ended"     id, byte 0, u32 number of the part -> part of the entry of an ended run
-//! tree "by_end"    u64 time of the end, id -> nothing
+//! tree "by_end"    u64 earliest time of an end, u64 frame that the commit begins with, u32 number of the page -> page: runs
+//!                  that ended in that commit
+//!                  u64 time of the end, id -> nothing: a run that is on no page
 //! file "acknowledged"  u64 number of the frame after the last that was acknowledged, CRC-32 of these 8 bytes
 //!
 //! frame
@@ -60,18 +62,29 @@
 //!   u32 each       their lengths
 //!
 //! entry of an ended run (cut into parts of 4 KiB)
-//!   byte 0         version (1)
+//!   byte 0         version (2)
 //!   bytes 1-4      CRC-32 of the head
 //!   bytes 5-8      CRC-32 of the extents
 //!   bytes 9-12     length of the extents
 //!   bytes 13-14    length of the head
 //!   byte 15        side: parts but for the first are numbered from 1, or from 2^31 + 1 if this is 1
-//!   then           head: JSON of the run's summary
+//!   then           head: u16 and bytes of each the id, the saga's name, the key (empty if there is none); u32 version of
+//!                  the saga, 16 bytes fingerprint, status as above, u64 each place of the newest record, epoch, time of
+//!                  the start, time of the end; the key of the page that names it (as it is there), if one does
 //!   then           extents, six numbers each, seven bits to a byte: place of the first record after the end of the extent
 //!                  before, number of records, frame (difference to the extent before, zigzag), entry in its directory,
 //!                  number of frames that it goes on in, bytes
+//!
+//! page
+//!   byte 0         version (1)
+//!   bytes 1-4      CRC-32 of what follows
+//!   then for each  u64 time of its end, u16 and bytes of its id
 //! ```
+//!
+//! In format 1 the version of the entry of an ended run was 1, its head was the JSON of the run's summary, and there were no
+//! pages. Such entries are read as they are, and stay until they are deleted or moved.
 
+mod by_end;
 mod claims;
 mod clean;
 mod commit;

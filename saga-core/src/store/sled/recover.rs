@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::id::{RunId, Seq};
 use crate::store::StoreError;
 use crate::store::head::Head;
+use crate::store::sled::by_end;
 use crate::store::sled::commit::Writer;
 use crate::store::sled::disk::Disk;
 use crate::store::sled::ended::{self, Ended};
@@ -91,12 +92,12 @@ impl Core {
         let core = Self::new(disk, index, writer, damage);
         {
             let mut writer = core.write()?;
-            for (run, end_key) in unfinished {
-                core.remove_ended(&mut writer, &run)?;
-                core.remove(&mut writer, &core.disk.by_end, &end_key)?;
+            for entry in unfinished {
+                core.remove_ended(&mut writer, &entry.summary.run)?;
+                core.unlist(&mut writer, &entry)?;
             }
             for entry in lost_entries {
-                core.insert(&mut writer, &core.disk.by_end, &ended::end_key(&entry.summary), Vec::new())?;
+                core.insert(&mut writer, &core.disk.by_end, &by_end::own_key(&entry.summary), Vec::new())?;
                 core.insert_ended(&mut writer, &entry)?;
             }
             core.sync(&mut writer)?;
@@ -250,7 +251,7 @@ impl Scan {
         }
     }
 
-    fn ended(&mut self, disk: &Disk, unfinished: &mut Vec<(RunId, Vec<u8>)>) -> Result<(), StoreError> {
+    fn ended(&mut self, disk: &Disk, unfinished: &mut Vec<Ended>) -> Result<(), StoreError> {
         for entry in disk.ended.iter() {
             let (key, value) = entry.map_err(|error| refused(format!("ended runs cannot be read: {error}")))?;
             if !ended::is_first(&key) {
@@ -272,7 +273,7 @@ impl Scan {
             let newest = entry.extents.iter().map(|extent| extent.frame + u64::from(extent.spill)).max();
             if newest >= Some(self.log.next()) {
                 // It was written, but the frame with the run's end was not: the run has not ended.
-                unfinished.push((run.clone(), ended::end_key(&entry.summary)));
+                unfinished.push(entry);
                 continue;
             }
             self.runs.remove(run);
@@ -316,7 +317,7 @@ impl Scan {
                     self.log.keep(extent);
                 }
                 let summary = origin.into_summary(run, standing, Seq(seq));
-                entries.push(Ended { summary, extents: found.extents, side: false });
+                entries.push(Ended { summary, extents: found.extents, side: false, page: None });
             }
         }
         entries
