@@ -64,11 +64,13 @@ mod openstack {
 
     /// Whoever asks for a server is told that, and nobody else.
     fn is_told(place: &Place, clouds: &str, variables: &[(&str, &str)], why: &str) {
-        let spec = place.file("servers.toml", SERVERS);
-        for args in [&["engine", "check", &spec][..], &["create", &spec]] {
-            let refused = run(place, clouds, variables, args).expect(2).stderr;
-            assert!(refused.contains("the engine `nova` cannot be used here"), "{args:?}: {refused}");
-            assert!(refused.contains(why) && refused.contains("nothing was touched"), "{args:?}: {refused}");
+        for engine in ["nova", "heat"] {
+            let spec = place.file("servers.toml", &SERVERS.replace("nova", engine));
+            for args in [&["engine", "check", &spec][..], &["create", &spec]] {
+                let refused = run(place, clouds, variables, args).expect(2).stderr;
+                assert!(refused.contains(&format!("the engine `{engine}` cannot be used here")), "{args:?}: {refused}");
+                assert!(refused.contains(why) && refused.contains("nothing was touched"), "{args:?}: {refused}");
+            }
         }
         for args in [&["list"][..], &["engine", "check", place.spec().to_str().unwrap()]] {
             let done = run(place, clouds, variables, args).expect(0);

@@ -367,6 +367,10 @@ impl fmt::Display for Look {
 
 #[async_trait]
 impl Engine for HeatEngine {
+    fn configured(&self) -> Result<(), EngineError> {
+        self.cloud.nova.session.configured()
+    }
+
     fn settings(&self) -> &[&str] {
         settings::KNOWN
     }
