@@ -142,9 +142,10 @@ async fn another_release_is_told_from_nonsense() {
     let (echo, _gate) = Echo::new();
     let server = Server::open(&path, echo).unwrap();
     let newer = format!("{{\"protocol\":{},\"telepathy\":true}}\n", PROTOCOL + 1);
+    let strange = format!("{{\"protocol\":{PROTOCOL},\"by\":\"x\",\"request\":{{\"command\":\"dance\"}}}}\n");
     for (line, expected) in [
         (newer.as_str(), "another release"),
-        ("{\"protocol\":1,\"by\":\"x\",\"request\":{\"command\":\"dance\"}}\n", "does not know this request"),
+        (strange.as_str(), "does not know this request"),
         ("GET / HTTP/1.1\n", "not the control protocol"),
     ] {
         let Line::Reply(reply) = say(&path, line).await else { panic!("{line}") };

@@ -326,8 +326,10 @@ fn spare(stack: &Stack, document: &Document, wishes: &BTreeMap<u64, Wish>, decis
         "Heat has {name} down as failed, and would replace its server in any update of the stack ({reason}); mend it and \
          have Heat check the stack, or take {name} out of the cluster"
     );
-    for id in wishes.keys() {
-        decision.answers.entry(*id).or_insert_with(|| Answer::Failed(Verdict::failed(message.clone())));
+    for (id, wish) in wishes {
+        let untouched = matches!(wish.want, Want::There { sent: 0, .. });
+        let kind = if untouched { FailureKind::Rejected } else { FailureKind::Failed };
+        decision.answers.entry(*id).or_insert_with(|| Answer::Failed(Verdict { kind, message: message.clone() }));
     }
     decision.act = Act::Wait;
 }
