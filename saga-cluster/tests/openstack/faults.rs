@@ -167,11 +167,20 @@ pub(crate) async fn compute_is_stopped_and_the_user_deletes(by: By) -> Result<()
     .await
 }
 
-/// Nova answers half, and deletes nothing.
+/// Nova answers half, makes servers without a network, and deletes nothing. Heat asks Neutron for each server that it makes.
 pub(crate) async fn neutron_is_down_for_a_while(by: By) -> Result<(), String> {
     on_a_site(by, async |site, program| {
-        let fault = Fault::no_neutron().await?;
-        program.create()?.succeeds().await?;
+        let mut fault = Fault::no_neutron().await?;
+        let creation = program.create()?;
+        if let By::Heat = by {
+            sleep(A_WHILE).await;
+            program.answers(Some("creating")).await?;
+            fault.mend().await?;
+            creation.succeeds().await?;
+            fault = Fault::no_neutron().await?;
+        } else {
+            creation.succeeds().await?;
+        }
         program.answers(Some("active")).await?;
         is_deleted_meanwhile(site, program, fault).await
     })
