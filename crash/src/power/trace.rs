@@ -49,6 +49,22 @@ pub(super) enum Event {
     Told(Told),
 }
 
+impl Event {
+    /// When it began, or came back, whichever it tells.
+    fn time(&self) -> Option<u64> {
+        match self {
+            Self::Writing { id: time, .. }
+            | Self::Truncating { id: time, .. }
+            | Self::Done { at: time, .. }
+            | Self::Synced { began: time, .. }
+            | Self::Created { at: time, .. }
+            | Self::Renamed { at: time, .. }
+            | Self::Removed { at: time, .. } => Some(*time),
+            Self::Told(_) => None,
+        }
+    }
+}
+
 /// Where in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum At {
@@ -196,11 +212,14 @@ impl Reader {
 }
 
 /// Settles what became of the calls that a killed process never came back from, by the files that it left: of a write, its
-/// beginning or nothing may have been done. What was not done then, no loss of power can bring about either.
+/// beginning or nothing may have been done. What was not done then, no loss of power can bring about either. What was done
+/// counts as come back, so that a sync of the next process covers it.
 pub(super) fn settle(events: &mut Vec<Event>, store: &Path) -> std::io::Result<()> {
     let done = |event: &Event| if let Event::Done { id, .. } = event { Some(*id) } else { None };
     let done: HashSet<u64> = events.iter().filter_map(done).collect();
+    let last = events.iter().filter_map(Event::time).max().unwrap_or_default();
     let mut settled = Vec::with_capacity(events.len());
+    let mut came_back = Vec::new();
     for mut event in events.drain(..) {
         let was_done = match &mut event {
             Event::Writing { id, path, at: At::Offset(at), bytes } if !done.contains(id) => {
@@ -215,9 +234,15 @@ pub(super) fn settle(events: &mut Vec<Event>, store: &Path) -> std::io::Result<(
             _ => true,
         };
         if was_done {
+            if let Event::Writing { id, .. } | Event::Truncating { id, .. } = &event
+                && !done.contains(id)
+            {
+                came_back.push(Event::Done { id: *id, at: last });
+            }
             settled.push(event);
         }
     }
+    settled.append(&mut came_back);
     *events = settled;
     Ok(())
 }
@@ -250,6 +275,7 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::power::disk::{Disk, Luck};
 
     #[test]
     fn a_sync_covers_what_came_back_before_it_began() {
@@ -295,6 +321,22 @@ mod tests {
         let longer = Event::Truncating { id: 4, path: "db".into(), length: 99 };
         let mut events = vec![whole.clone(), half, nothing, came_back.clone(), longer];
         settle(&mut events, folder.path()).unwrap();
-        assert_eq!(events, [whole, writing(2, 8, "ha"), came_back]);
+        assert_eq!(events, [whole, writing(2, 8, "ha"), came_back, Event::Done { id: 2, at: 9 }]);
+    }
+
+    /// The kernel has what a killed process got done, so that the next one syncs it, and writes over it.
+    #[test]
+    fn what_a_killed_process_got_done_is_synced_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("mark"), b"1").unwrap();
+        let write = |id, text: &str| Event::Writing { id, path: "mark".into(), at: At::Offset(0), bytes: text.into() };
+        let mut events = vec![Event::Created { path: "mark".into(), at: 1 }, write(2, "1")];
+        settle(&mut events, folder.path()).unwrap();
+        events.extend([write(3, "2"), Event::Done { id: 3, at: 4 }, Event::Synced { path: "mark".into(), began: 5 }]);
+
+        let mut disk = Disk::new(false);
+        events.iter().for_each(|event| disk.apply(event));
+        let image = disk.image(Luck::All, &mut fastrand::Rng::with_seed(0));
+        assert_eq!(image, [(PathBuf::from("mark"), b"2".to_vec())]);
     }
 }
