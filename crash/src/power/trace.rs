@@ -211,9 +211,9 @@ impl Reader {
     }
 }
 
-/// Settles what became of the calls that a killed process never came back from, by the files that it left: of a write, its
-/// beginning or nothing may have been done. What was not done then, no loss of power can bring about either. What was done
-/// counts as come back, so that a sync of the next process covers it.
+/// Settles what became of the calls that a process never came back from before it ended, by the files that it left: of a
+/// write, its beginning or nothing may have been done. What was not done then, no loss of power can bring about either. What
+/// was done counts as come back, so that a sync of the next process covers it.
 pub(super) fn settle(events: &mut Vec<Event>, store: &Path) -> std::io::Result<()> {
     let done = |event: &Event| if let Event::Done { id, .. } = event { Some(*id) } else { None };
     let done: HashSet<u64> = events.iter().filter_map(done).collect();
