@@ -1,6 +1,5 @@
 //! The calls to Heat and Nova: looking, and acting.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,8 +10,7 @@ use super::template::{Document, META_CLUSTER, META_NODE, META_TOKEN, Sent};
 use crate::engine::openstack::call::{Call, Service};
 use crate::engine::openstack::failure::CallError;
 use crate::engine::openstack::nova::Nova;
-use crate::engine::openstack::nova::servers::{self, Fault, Server};
-use crate::engine::openstack::nova::settings::{self, NetAddress};
+use crate::engine::openstack::nova::servers::{Detail, Server};
 use crate::engine::openstack::nova::tags::Identity;
 use crate::model::{ClusterName, NodeName, NodeToken};
 
@@ -52,36 +50,15 @@ struct BriefResource {
     physical_resource_id: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Detail {
-    id: String,
-    #[serde(default)]
-    status: String,
-    #[serde(default)]
-    created: String,
-    #[serde(default)]
-    addresses: BTreeMap<String, Vec<NetAddress>>,
-    #[serde(default)]
-    metadata: BTreeMap<String, String>,
-    fault: Option<Fault>,
-    #[serde(rename = "OS-EXT-STS:task_state")]
-    task_state: Option<String>,
-}
-
-impl Detail {
-    /// The server, if it is one of ours. It shows for a moment after its end.
-    fn read(self) -> Option<Server> {
-        let Self { id, status, created, addresses, metadata, fault, task_state } = self;
-        let said = |key| metadata.get(key);
-        let identity = Identity {
-            cluster: said(META_CLUSTER)?.parse().ok()?,
-            node: said(META_NODE)?.parse().ok()?,
-            token: NodeToken::new(said(META_TOKEN)?).ok()?,
-        };
-        let (address, state) =
-            (settings::address(&addresses, &metadata), servers::state(&status, task_state.as_deref(), fault));
-        (status != "DELETED").then_some(Server { id, identity, created: Some(created), state, address })
-    }
+/// The server that Nova tells of, if it is one of ours, and still there.
+fn read(detail: Detail) -> Option<Server> {
+    let said = |key| detail.metadata.get(key);
+    let identity = Identity {
+        cluster: said(META_CLUSTER)?.parse().ok()?,
+        node: said(META_NODE)?.parse().ok()?,
+        token: NodeToken::new(said(META_TOKEN)?).ok()?,
+    };
+    (!detail.has_ended()).then(|| detail.server(identity))
 }
 
 /// The name of a cluster's stack.
@@ -164,7 +141,7 @@ impl Cloud {
             if last.is_none() {
                 return Ok(found);
             }
-            let ours = page.into_iter().filter_map(Detail::read);
+            let ours = page.into_iter().filter_map(read);
             found.extend(ours.filter(|one| cluster.is_none_or(|cluster| one.identity.cluster == *cluster)));
         }
     }

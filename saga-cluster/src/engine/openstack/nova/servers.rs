@@ -52,8 +52,8 @@ impl std::fmt::Display for State {
 
 /// A server as Nova tells of it: in a list without details there is no more than its id.
 #[derive(Debug, Deserialize)]
-struct Detail {
-    id: String,
+pub(in crate::engine::openstack) struct Detail {
+    pub(in crate::engine::openstack) id: String,
     #[serde(default)]
     status: String,
     #[serde(default)]
@@ -63,15 +63,29 @@ struct Detail {
     #[serde(default)]
     addresses: BTreeMap<String, Vec<NetAddress>>,
     #[serde(default)]
-    metadata: BTreeMap<String, String>,
+    pub(in crate::engine::openstack) metadata: BTreeMap<String, String>,
     fault: Option<Fault>,
     #[serde(rename = "OS-EXT-STS:task_state")]
     task_state: Option<String>,
 }
 
+impl Detail {
+    /// Whether there is no such server any more: it shows for a moment after its end.
+    pub(in crate::engine::openstack) fn has_ended(&self) -> bool {
+        self.status == "DELETED"
+    }
+
+    /// What it tells of the server that is this one of ours.
+    pub(in crate::engine::openstack) fn server(self, identity: Identity) -> Server {
+        let address = settings::address(&self.addresses, &self.metadata);
+        let state = state(&self.status, self.task_state.as_deref(), self.fault);
+        Server { id: self.id, identity, created: Some(self.created), state, address }
+    }
+}
+
 #[derive(Debug, Deserialize)]
-pub(in crate::engine::openstack) struct Fault {
-    pub(in crate::engine::openstack) message: String,
+struct Fault {
+    message: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,7 +93,7 @@ struct Link {
     rel: String,
 }
 
-pub(in crate::engine::openstack) fn state(status: &str, task_state: Option<&str>, fault: Option<Fault>) -> State {
+fn state(status: &str, task_state: Option<&str>, fault: Option<Fault>) -> State {
     match (status, task_state) {
         // A server that was broken by its deletion says `ERROR`, and is not on its way any more.
         ("ERROR", _) => State::Error(fault.map_or_else(|| "no reason given".into(), |fault| fault.message)),
@@ -108,15 +122,10 @@ impl Nova {
     async fn detailed(&self, tags: &[String]) -> Result<Vec<Server>, CallError> {
         let mut servers = Vec::new();
         for detail in self.pages("/servers/detail", tags, None).await? {
-            let address = settings::address(&detail.addresses, &detail.metadata);
-            let Detail { id, status, created, tags, fault, task_state, .. } = detail;
-            let state = state(&status, task_state.as_deref(), fault);
-            // It shows for a moment after its end.
-            if status == "DELETED" {
-                continue;
+            if !detail.has_ended() {
+                let identity = identity(&detail.id, &detail.tags)?;
+                servers.push(detail.server(identity));
             }
-            let identity = identity(&id, &tags)?;
-            servers.push(Server { id, identity, created: Some(created), state, address });
         }
         Ok(servers)
     }
