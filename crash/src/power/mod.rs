@@ -115,7 +115,7 @@ fn record(args: &PowerArgs, folder: &Path) -> Result<Vec<Event>, Fail> {
         }
         let mut added = reader.read(&std::fs::read_to_string(&output)?);
         // One that ends in good order takes sled's threads along in the middle of a call, too.
-        trace::settle(&mut added, &store_of(&folder))?;
+        trace::settle(&mut added, &store_of(&folder), reader.now())?;
         events.append(&mut added);
     }
     is_complete(&events, &store_of(&folder))?;

@@ -49,22 +49,6 @@ pub(super) enum Event {
     Told(Told),
 }
 
-impl Event {
-    /// When it began, or came back, whichever it tells.
-    fn time(&self) -> Option<u64> {
-        match self {
-            Self::Writing { id: time, .. }
-            | Self::Truncating { id: time, .. }
-            | Self::Done { at: time, .. }
-            | Self::Synced { began: time, .. }
-            | Self::Created { at: time, .. }
-            | Self::Renamed { at: time, .. }
-            | Self::Removed { at: time, .. } => Some(*time),
-            Self::Told(_) => None,
-        }
-    }
-}
-
 /// Where in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum At {
@@ -122,6 +106,11 @@ impl Reader {
             }
         }
         events
+    }
+
+    /// The time at which all that was read is over.
+    pub(super) fn now(&self) -> u64 {
+        self.clock
     }
 
     fn tick(&mut self) -> u64 {
@@ -213,11 +202,10 @@ impl Reader {
 
 /// Settles what became of the calls that a process never came back from before it ended, by the files that it left: of a
 /// write, its beginning or nothing may have been done. What was not done then, no loss of power can bring about either. What
-/// was done counts as come back, so that a sync of the next process covers it.
-pub(super) fn settle(events: &mut Vec<Event>, store: &Path) -> std::io::Result<()> {
+/// was done counts as come back when the process ended, so that a sync of the next one covers it.
+pub(super) fn settle(events: &mut Vec<Event>, store: &Path, ended: u64) -> std::io::Result<()> {
     let done = |event: &Event| if let Event::Done { id, .. } = event { Some(*id) } else { None };
     let done: HashSet<u64> = events.iter().filter_map(done).collect();
-    let last = events.iter().filter_map(Event::time).max().unwrap_or_default();
     let mut settled = Vec::with_capacity(events.len());
     let mut came_back = Vec::new();
     for mut event in events.drain(..) {
@@ -237,7 +225,7 @@ pub(super) fn settle(events: &mut Vec<Event>, store: &Path) -> std::io::Result<(
             if let Event::Writing { id, .. } | Event::Truncating { id, .. } = &event
                 && !done.contains(id)
             {
-                came_back.push(Event::Done { id: *id, at: last });
+                came_back.push(Event::Done { id: *id, at: ended });
             }
             settled.push(event);
         }
@@ -320,7 +308,7 @@ mod tests {
         let came_back = Event::Done { id: 1, at: 9 };
         let longer = Event::Truncating { id: 4, path: "db".into(), length: 99 };
         let mut events = vec![whole.clone(), half, nothing, came_back.clone(), longer];
-        settle(&mut events, folder.path()).unwrap();
+        settle(&mut events, folder.path(), 9).unwrap();
         assert_eq!(events, [whole, writing(2, 8, "ha"), came_back, Event::Done { id: 2, at: 9 }]);
     }
 
@@ -331,7 +319,7 @@ mod tests {
         std::fs::write(folder.path().join("mark"), b"1").unwrap();
         let write = |id, text: &str| Event::Writing { id, path: "mark".into(), at: At::Offset(0), bytes: text.into() };
         let mut events = vec![Event::Created { path: "mark".into(), at: 1 }, write(2, "1")];
-        settle(&mut events, folder.path()).unwrap();
+        settle(&mut events, folder.path(), 2).unwrap();
         events.extend([write(3, "2"), Event::Done { id: 3, at: 4 }, Event::Synced { path: "mark".into(), began: 5 }]);
 
         let mut disk = Disk::new(false);
