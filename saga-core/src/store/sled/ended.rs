@@ -9,7 +9,7 @@ use crate::store::sled::frame::{Cursor, Extent, Unreadable, status_code, status_
 /// The version that is written.
 pub(super) const VERSION: u8 = 2;
 /// The version whose head is JSON, and that is on no page of the index by end.
-const JSON_HEAD: u8 = 1;
+pub(super) const JSON_HEAD: u8 = 1;
 
 const HEADER: usize = 16;
 

@@ -67,7 +67,7 @@ fn seal_entry(parts: &mut [Vec<u8>]) {
     let Some((head, rest)) = first.get(16..).and_then(|bytes| bytes.split_at_checked(length)) else { return };
     let extents = others.iter().fold(rest.to_vec(), |bytes, part| [&bytes, part.as_slice()].concat());
     let words = [crc32fast::hash(head), crc32fast::hash(&extents), u32_of(extents.len())].map(u32::to_le_bytes);
-    if first[0] != 1 {
+    if first[0] != ended::JSON_HEAD {
         first[0] = ended::VERSION;
     }
     first[1..13].copy_from_slice(&words.concat());
