@@ -202,6 +202,10 @@ impl<P: Plugin> Plugin for Deadly<P> {
 
 #[async_trait]
 impl<E: Engine> Engine for Deadly<E> {
+    fn configured(&self) -> Result<(), EngineError> {
+        self.inner.configured()
+    }
+
     fn settings(&self) -> &[&str] {
         self.inner.settings()
     }
