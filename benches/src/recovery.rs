@@ -105,8 +105,12 @@ pub async fn measure(place: &Place, runs: usize) -> Result<Recovery, Failure> {
     Ok(Recovery { runs, records, file_bytes, reading, parsing, opening, claiming, resuming })
 }
 
-/// Starts runs that wait, in a new store, and gives out their journals.
-async fn fill(path: &Path, runs: usize) -> Result<Vec<EncodedRecord>, Failure> {
+/// Starts so many runs that wait, in a new store at this path, closes it, and gives out their journals.
+///
+/// # Errors
+///
+/// What a store or a saga fails with.
+pub async fn fill(path: &Path, runs: usize) -> Result<Vec<EncodedRecord>, Failure> {
     let store: Arc<dyn Store> = Arc::new(SledStore::open(path)?);
     let (saga, gate) = (waiting(runs)?, Arc::new(Gate::new()));
     let builder = Coordinator::builder_shared(Arc::clone(&store), Arc::clone(&gate)).register(&saga);

@@ -125,25 +125,13 @@ impl Cloud {
 
     /// The servers of a cluster, or those of all clusters, that there still are.
     async fn servers(&self, cluster: Option<&ClusterName>) -> Result<Vec<Server>, CallError> {
-        let mut found = Vec::new();
-        let mut last: Option<String> = None;
-        loop {
-            let mut call = Call::get(Service::Compute, "/servers/detail");
-            if let Some(cluster) = cluster {
-                // Tags come only when a server is active. A name is what it has from the beginning.
-                call = call.query("name", format!("^{cluster}\\."));
-            }
-            if let Some(last) = last {
-                call = call.query("marker", last);
-            }
-            let page: Vec<Detail> = self.nova.call(call).await?.read_at("servers")?;
-            last = page.last().map(|one| one.id.clone());
-            if last.is_none() {
-                return Ok(found);
-            }
-            let ours = page.into_iter().filter_map(read);
-            found.extend(ours.filter(|one| cluster.is_none_or(|cluster| one.identity.cluster == *cluster)));
+        let mut list = Call::get(Service::Compute, "/servers/detail");
+        if let Some(cluster) = cluster {
+            // Tags come only when a server is active. A name is what it has from the beginning.
+            list = list.query("name", format!("^{cluster}\\."));
         }
+        let ours = self.nova.pages(list).await?.into_iter().filter_map(read);
+        Ok(ours.filter(|one| cluster.is_none_or(|cluster| one.identity.cluster == *cluster)).collect())
     }
 
     /// The cluster that has a machine, whichever it is.

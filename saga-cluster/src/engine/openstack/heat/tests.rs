@@ -105,13 +105,18 @@ async fn looks_in_vain(server: &MockServer) {
     has_servers(server, Vec::new()).await;
 }
 
-/// The list of servers, and its end.
-async fn has_servers(server: &MockServer, servers: Vec<Value>) {
+/// The list of servers: the first one on a page of its own, the others on a second one.
+async fn has_servers(server: &MockServer, mut servers: Vec<Value>) {
     let list = || get("/v2.1/servers/detail").and(query_param("name", r"^demo\."));
-    let last = servers.last().map(|one| one["id"].as_str().unwrap().to_owned());
-    next(server, list(), 200, json!({ "servers": servers })).await;
-    if let Some(last) = last {
-        next(server, list().and(query_param("marker", last)), 200, json!({ "servers": [] })).await;
+    let others = servers.split_off(servers.len().min(1));
+    let mut first = json!({ "servers": servers });
+    if !others.is_empty() {
+        first["servers_links"] = json!([{ "rel": "next", "href": "" }]);
+    }
+    next(server, list(), 200, first).await;
+    if !others.is_empty() {
+        let last = servers[0]["id"].as_str().unwrap();
+        next(server, list().and(query_param("marker", last)), 200, json!({ "servers": others })).await;
     }
 }
 

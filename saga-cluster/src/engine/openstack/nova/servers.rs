@@ -121,7 +121,7 @@ impl Nova {
 
     async fn detailed(&self, tags: &[String]) -> Result<Vec<Server>, CallError> {
         let mut servers = Vec::new();
-        for detail in self.pages("/servers/detail", tags, None).await? {
+        for detail in self.pages(tagged("/servers/detail", tags)).await? {
             if !detail.has_ended() {
                 let identity = identity(&detail.id, &detail.tags)?;
                 servers.push(detail.server(identity));
@@ -131,7 +131,7 @@ impl Nova {
     }
 
     async fn in_brief(&self, tags: &[String]) -> Result<Vec<Server>, CallError> {
-        let all = self.pages("/servers", tags, None).await?;
+        let all = self.pages(tagged("/servers", tags)).await?;
         let mut states = BTreeMap::new();
         for (status, state) in [
             ("ACTIVE", State::Active),
@@ -141,7 +141,7 @@ impl Nova {
             if all.is_empty() {
                 break;
             }
-            let of_status = self.pages("/servers", tags, Some(status)).await?;
+            let of_status = self.pages(tagged("/servers", tags).query("status", status)).await?;
             states.extend(of_status.into_iter().map(|server| (server.id, state.clone())));
         }
         let described = try_join_all(all.into_iter().map(|Detail { id, .. }| async {
@@ -158,17 +158,14 @@ impl Nova {
         Ok(described.await?.into_iter().flatten().collect())
     }
 
-    /// All pages of a list.
-    async fn pages(&self, path: &str, tags: &[String], status: Option<&str>) -> Result<Vec<Detail>, CallError> {
+    /// All pages of a list of servers.
+    pub(in crate::engine::openstack) async fn pages(&self, list: Call) -> Result<Vec<Detail>, CallError> {
         let mut all: Vec<Detail> = Vec::new();
         loop {
-            let mut call = Call::get(Service::Compute, path).query("tags", tags.join(","));
-            if let Some(status) = status {
-                call = call.query("status", status);
-            }
-            if let Some(last) = all.last() {
-                call = call.query("marker", last.id.as_str());
-            }
+            let call = match all.last() {
+                Some(last) => list.clone().query("marker", last.id.as_str()),
+                None => list.clone(),
+            };
             let mut answer = self.call(call).await?;
             let links = answer.body.get_mut("servers_links").map(serde_json::Value::take).unwrap_or_default();
             let links: Vec<Link> = serde_json::from_value(links).unwrap_or_default();
@@ -180,6 +177,11 @@ impl Nova {
             }
         }
     }
+}
+
+/// A list of the servers that have all of these tags.
+fn tagged(path: &str, tags: &[String]) -> Call {
+    Call::get(Service::Compute, path).query("tags", tags.join(","))
 }
 
 fn is_silent(error: &CallError) -> bool {
