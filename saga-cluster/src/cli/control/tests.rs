@@ -81,7 +81,10 @@ async fn what_was_asked_for_goes_on_without_the_one_who_asked() {
 async fn a_stale_socket_is_nobody_and_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    // Nobody ever listened there, so no process that is just being started has something that does.
+    let socket = tokio::net::UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    drop(socket);
     assert!(path.exists());
     assert!(matches!(Conversation::open(&path, &call()).await, Err(Unanswered::NobodyListens)));
     let (echo, _gate) = Echo::new();
