@@ -261,7 +261,8 @@ struct SmallDisk {
 impl SmallDisk {
     /// Mounts one whose data belongs to whom `like` belongs to.
     fn mount(size: &str, like: &Path) -> Option<Self> {
-        let folder = std::env::temp_dir().join(format!("saga-disk-{}", std::process::id()));
+        // Beside the server's folder, where that can enter.
+        let folder = PathBuf::from(format!("{}-disk", like.display()));
         std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
         let options = format!("size={size}");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "saga"]).arg(&folder).output();
