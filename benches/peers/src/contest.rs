@@ -275,13 +275,9 @@ pub fn ratios_table(ratios: &[Ratio]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use async_trait::async_trait;
-
-    use super::*;
-    use crate::restate::Restate;
-
-    fn of(peer: &str, ours: bool, kind: Kind, clients: usize, sagas_per_second: f64) -> Line {
+impl Line {
+    /// One of so many sagas per second.
+    pub(crate) fn of(peer: &str, ours: bool, kind: Kind, clients: usize, sagas_per_second: f64) -> Self {
         let figures = Measured {
             sagas_per_second,
             rounds: vec![sagas_per_second],
@@ -290,18 +286,26 @@ mod tests {
             cpu_micros_per_saga: 3.0,
         };
         let (peer, durability) = (peer.to_owned(), String::new());
-        Line { peer, ours, kind, durability, clients, figures: Some(figures), left_out: None }
+        Self { peer, ours, kind, durability, clients, figures: Some(figures), left_out: None }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::restate::Restate;
 
     #[test]
     fn ratios_are_among_equals() {
         let mut lines = vec![
-            of("ours, durable", true, Kind::Durable, 1, 300.0),
-            of("ours, durable", true, Kind::Durable, 16, 600.0),
-            of("ours, in memory", true, Kind::InMemory, 1, 1000.0),
-            of("theirs", false, Kind::Durable, 1, 3.0),
-            of("theirs", false, Kind::Durable, 16, 2.0),
-            of("another", false, Kind::Written, 1, 5.0),
+            Line::of("ours, durable", true, Kind::Durable, 1, 300.0),
+            Line::of("ours, durable", true, Kind::Durable, 16, 600.0),
+            Line::of("ours, in memory", true, Kind::InMemory, 1, 1000.0),
+            Line::of("theirs", false, Kind::Durable, 1, 3.0),
+            Line::of("theirs", false, Kind::Durable, 16, 2.0),
+            Line::of("another", false, Kind::Written, 1, 5.0),
         ];
         lines[4] = Line { figures: None, left_out: Some("it took longer".to_owned()), ..lines[4].clone() };
         let all = ratios(&lines);
