@@ -19,7 +19,7 @@ read -r _
 
 const SETTINGS: &str = "\
 listen_addresses = ''
-max_connections = 100
+max_connections = 500
 max_wal_size = '1GB'
 shared_buffers = '128MB'
 wal_level = replica
