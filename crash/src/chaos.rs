@@ -40,6 +40,8 @@ pub(crate) struct Done {
 pub(crate) struct Chaos {
     pub(crate) dose: Dose,
     pub(crate) seed: u64,
+    /// How many times as long as usual everything takes here.
+    pub(crate) stretch: u32,
     pub(crate) fleet: Arc<Fleet>,
     /// The database, if it is ours to restart.
     pub(crate) server: Option<Arc<Server>>,
@@ -73,7 +75,7 @@ impl Chaos {
                 place = dice.usize(..self.fleet.len());
             }
             let pause = if newborn { dice.u64(5..100) } else { dice.u64(50..300) };
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            tokio::time::sleep(Duration::from_millis(pause) * self.stretch).await;
             // One that sleeps is to wake up, too late.
             if self.fleet.len() > 1 && self.asleep.load(Ordering::Relaxed) == place {
                 place = (place + 1) % self.fleet.len();

@@ -14,6 +14,7 @@ mod ledger;
 mod load;
 mod log;
 mod mortal;
+mod pace;
 mod postgres;
 mod power;
 mod report;

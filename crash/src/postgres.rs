@@ -20,6 +20,7 @@ use crate::customer::{Desk, client, patiently};
 use crate::evidence::{Evidence, acks_of};
 use crate::fleet::{Fleet, FleetPlan};
 use crate::load::{Job, Sagas, jobs};
+use crate::pace;
 use crate::report::Figures;
 use crate::world::{Sabotage, World};
 use crate::{Common, Fail};
@@ -74,9 +75,11 @@ pub(crate) async fn trial(args: &PostgresArgs, folder: &Path) -> Result<(Evidenc
     let fleet = Arc::new(Fleet::start(plan(args, &url, folder), args.workers)?);
     let (progress, pace) = watch::channel(0.0);
     let lease = Duration::from_millis(args.lease_ms);
+    let stretch = pace::stretch(folder, began, Duration::from_secs(args.common.patience)).await?;
     let chaos = Chaos {
         dose: Dose { kills: args.kills, farewells: args.farewells, restarts: args.restarts, stops: args.stops, lease },
         seed: args.common.seed,
+        stretch,
         fleet: Arc::clone(&fleet),
         server: server.clone(),
         done: Arc::clone(&figures),
@@ -93,7 +96,9 @@ pub(crate) async fn trial(args: &PostgresArgs, folder: &Path) -> Result<(Evidenc
     let mut evidence = Evidence::gather(&desk.client, &desk.sagas, jobs, folder, &desk.world).await?;
     evidence.incidents = incidents;
     evidence.sleepers = args.stops > 0;
-    Ok((evidence, Figures::new(&figures, took)))
+    let mut figures = Figures::new(&figures, took);
+    figures.extend([(pace::STRETCHED, stretch as usize)]);
+    Ok((evidence, figures))
 }
 
 async fn connect(url: &str, sagas: &Sagas) -> Result<Client<World>, Fail> {

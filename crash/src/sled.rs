@@ -16,6 +16,7 @@ use crate::fleet::{Fleet, FleetPlan};
 use crate::load::{Sagas, jobs};
 use crate::log;
 use crate::mortal::{Moment, Phase, Place, phases_of};
+use crate::pace;
 use crate::report::Figures;
 use crate::world::{Sabotage, World};
 use crate::{Common, Fail};
@@ -50,9 +51,10 @@ pub(crate) async fn trial(args: &SledArgs, folder: &Path) -> Result<(Evidence, F
     let (began, done) = (Instant::now(), Done::default());
     eprintln!("{sagas} runs, {} kills to come", args.kills);
     let fleet = Fleet::start(plan(args, folder), 1)?;
-    let mut incidents = kill(args, &fleet, &done).await?;
-    fleet.tell(0, &sagas.to_string())?;
     let patience = Duration::from_secs(patience);
+    let stretch = pace::stretch(folder, began, patience).await?;
+    let mut incidents = kill(args, &fleet, stretch, &done).await?;
+    fleet.tell(0, &sagas.to_string())?;
     incidents.extend(tokio::task::spawn_blocking(move || fleet.end(patience)).await??);
     let took = began.elapsed();
     eprintln!("it is over after {:.1} s; gathering the evidence", took.as_secs_f64());
@@ -61,12 +63,13 @@ pub(crate) async fn trial(args: &SledArgs, folder: &Path) -> Result<(Evidence, F
     let mut evidence = Evidence::gather(&client, &known, jobs(seed, sagas), folder, &world).await?;
     evidence.incidents = incidents;
     let mut figures = Figures::new(&done, took);
+    figures.extend([(pace::STRETCHED, stretch as usize)]);
     figures.extend(phases(folder, args.kills)?);
     Ok((evidence, figures))
 }
 
-/// Kills the process again and again, while the load becomes due bit by bit.
-async fn kill(args: &SledArgs, fleet: &Fleet, done: &Done) -> Result<Vec<String>, Fail> {
+/// Kills the process again and again, while the load becomes due bit by bit. All that takes `stretch` times as long as usual.
+async fn kill(args: &SledArgs, fleet: &Fleet, stretch: u32, done: &Done) -> Result<Vec<String>, Fail> {
     let mut dice = fastrand::Rng::with_seed(args.common.seed);
     let (mut incidents, mut said) = (Vec::new(), Instant::now());
     let mut mortal = false;
@@ -74,14 +77,14 @@ async fn kill(args: &SledArgs, fleet: &Fleet, done: &Done) -> Result<Vec<String>
         let due = args.common.sagas * (kill + 1) / (args.kills + 1);
         fleet.tell(0, &due.to_string())?;
         if mortal {
-            let deadline = Instant::now() + OVERDUE;
+            let deadline = Instant::now() + OVERDUE * stretch;
             while !fleet.is_dead(0)? && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             done.suicides.fetch_add(usize::from(fleet.is_dead(0)?), Ordering::Relaxed);
         } else {
             let pause = if dice.u32(..4) == 0 { dice.u64(..NEWBORN) } else { dice.u64(NEWBORN..OLD) };
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            tokio::time::sleep(Duration::from_millis(pause) * stretch).await;
             done.kills_of_newborns.fetch_add(usize::from(pause < NEWBORN), Ordering::Relaxed);
         }
         mortal = kill + 1 < args.kills && dice.bool();

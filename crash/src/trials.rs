@@ -17,11 +17,20 @@ use crate::Fail;
 use crate::scribe::{Promise, go_on};
 use crate::tally::Tally;
 
+/// How much has to be free in memory for folders to be made there: more than the stores of all processors take at once, and
+/// than each of them wants to be left. Containers often have 64 MiB in all.
+const ROOM: u64 = 2 << 30;
+
 /// A folder that goes when it is dropped: in memory where there is such a place, as nothing in it has to outlive anything.
 pub(crate) fn scratch() -> std::io::Result<TempDir> {
     let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { TempDir::with_prefix_in("saga-crash-", memory) } else { TempDir::new() };
-    made.or_else(|_| TempDir::with_prefix("saga-crash-"))
+    let free = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail * found.f_frsize);
+    if free >= ROOM
+        && let Ok(made) = TempDir::with_prefix_in("saga-crash-", memory)
+    {
+        return Ok(made);
+    }
+    TempDir::with_prefix("saga-crash-")
 }
 
 /// Works jobs off on all processors, and gathers what came of them. Each worker has a folder of its own, which is empty

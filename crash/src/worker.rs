@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::Fail;
 use crate::customer::patiently;
 use crate::load::Sagas;
+use crate::mortal::{Phase, Phases, phases_of};
 use crate::world::{Sabotage, World};
 
 /// How long what is in flight may take when a worker is told to end.
@@ -51,6 +52,7 @@ pub(crate) async fn work(args: &WorkerArgs) -> Result<(), Fail> {
         worker = start(args) => worker?,
         _ = &mut orphaned => return Ok(()),
     };
+    Phases::open(&phases_of(&args.folder))?.add(&(args.name.clone(), Phase::Driving))?;
     let _ = orphaned.await;
     match worker.shutdown(Shutdown::Park { grace: GRACE }).await {
         // The database is away just now: its runs are not given back, but their leases expire.

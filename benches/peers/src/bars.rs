@@ -56,34 +56,21 @@ fn median(lines: &[Line], peer: &dyn Peer, clients: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contest::Measured;
     use crate::peer::Kind;
-
-    fn line(peer: &str, ours: bool, kind: Kind, clients: usize, sagas_per_second: f64) -> Line {
-        let figures = Measured {
-            sagas_per_second,
-            rounds: vec![sagas_per_second],
-            p50_micros: 1.0,
-            p99_micros: 1.0,
-            cpu_micros_per_saga: 1.0,
-        };
-        let (peer, durability) = (peer.to_owned(), String::new());
-        Line { peer, ours, kind, durability, clients, figures: Some(figures), left_out: None }
-    }
 
     #[test]
     fn the_fastest_peer_counts_at_its_best() {
         let (sled, memory) = (Ours::Sled.name(), Ours::Memory.name());
         let lines = [
-            line(&sled, true, Kind::Durable, 1, 900.0),
-            line(&sled, true, Kind::Durable, 256, 3_000.0),
-            line(&memory, true, Kind::InMemory, 1, 4_000.0),
-            line(&memory, true, Kind::InMemory, 64, 1_900.0),
-            line(&Steno.name(), false, Kind::InMemory, 1, 200.0),
-            line(&Steno.name(), false, Kind::InMemory, 64, 100.0),
-            line("slow", false, Kind::Durable, 1, 100.0),
-            line("slow", false, Kind::Durable, 256, 50.0),
-            line("slower", false, Kind::Written, 256, 70.0),
+            Line::of(&sled, true, Kind::Durable, 1, 900.0),
+            Line::of(&sled, true, Kind::Durable, 256, 3_000.0),
+            Line::of(&memory, true, Kind::InMemory, 1, 4_000.0),
+            Line::of(&memory, true, Kind::InMemory, 64, 1_900.0),
+            Line::of(&Steno.name(), false, Kind::InMemory, 1, 200.0),
+            Line::of(&Steno.name(), false, Kind::InMemory, 64, 100.0),
+            Line::of("slow", false, Kind::Durable, 1, 100.0),
+            Line::of("slow", false, Kind::Durable, 256, 50.0),
+            Line::of("slower", false, Kind::Written, 256, 70.0),
         ];
         let bars = bars(&lines);
         assert_eq!(bars.iter().map(|bar| bar.measured).collect::<Vec<_>>(), [Some(20.0), Some(19.0), Some(30.0)]);
@@ -93,7 +80,7 @@ mod tests {
 
     #[test]
     fn without_peers_there_is_no_verdict() {
-        let lines = [line(&Ours::Sled.name(), true, Kind::Durable, 256, 3_000.0)];
+        let lines = [Line::of(&Ours::Sled.name(), true, Kind::Durable, 256, 3_000.0)];
         assert_eq!(bars(&lines).iter().map(|bar| bar.met).collect::<Vec<_>>(), [None; 3]);
     }
 }

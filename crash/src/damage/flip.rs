@@ -119,7 +119,13 @@ fn flips(args: &FlipArgs, folder: &Path, store: &Path) -> Result<Vec<Flip>, Fail
                 flips.push(Flip::Value { tree: "frames", key: key.to_vec(), value: bytes, part, roll: roll.clone() });
             };
             flip("headers of frames", 0..HEADER);
-            flip("directories of frames", HEADER..data);
+            // Where nobody checks, it has to matter: then it is the name of a run.
+            let name = value[HEADER..data].windows(4).position(|bytes| bytes == b"run-").map(|at| HEADER + at);
+            let directory = match (args.sabotage, name) {
+                (Some(Sabotage::Forge), Some(at)) => at..at + 3,
+                _ => HEADER..data,
+            };
+            flip("directories of frames", directory);
             flip("records in frames", data..value.len());
         }
         for (tree, part) in [("ended", "entries of ended runs"), ("rolls", "rolls of frames")] {

@@ -5,7 +5,13 @@ use std::process::{Command, Output};
 /// Holds a trial. What is killed and when differs from time to time; what is to hold does not.
 pub(crate) fn trial(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_saga-crash"));
-    command.args(arguments).env("RUST_BACKTRACE", "0").output().expect("the program can be started")
+    // It reads what its processes log.
+    command
+        .args(arguments)
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the program can be started")
 }
 
 pub(crate) fn told(output: &Output) -> String {

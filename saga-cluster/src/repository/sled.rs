@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sled::transaction::{
@@ -25,6 +26,8 @@ use crate::model::{Cluster, ClusterId, ClusterName};
 const TREE: &str = "clusters";
 const CHUNK: usize = 4096;
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// How long sled may take to let go of its own lock after it was closed.
+const SLED_LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Keeps records in a sled database, durably: what a call returned survives a loss of power.
 #[derive(Debug, Clone)]
@@ -39,7 +42,7 @@ struct Inner {
     db: Db,
     file: File,
     poisoned: AtomicBool,
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 impl SledRepository {
@@ -51,10 +54,9 @@ impl SledRepository {
         let directory = directory.as_ref();
         let failed = |error| RepositoryError::store("opening the directory", error);
         std::fs::create_dir_all(directory).map_err(failed)?;
-        let lock = lock(directory)?;
+        let lock = Lock::take(directory)?;
         remove_half_made_snapshots(directory).map_err(failed)?;
-        let db = sled::Config::new().path(directory).cache_capacity(CACHE_BYTES).open();
-        Self::assemble(db.map_err(|error| open_error(error, directory))?, directory, Some(lock))
+        Self::assemble(open_sled(directory, SLED_LOCK_PATIENCE)?, directory, Some(lock))
     }
 
     /// Keeps the records in a tree of a database that is open already. `directory` is where that database is: its
@@ -66,7 +68,7 @@ impl SledRepository {
         Self::assemble(db, directory.as_ref(), None)
     }
 
-    fn assemble(db: Db, directory: &Path, lock: Option<File>) -> Result<Self, RepositoryError> {
+    fn assemble(db: Db, directory: &Path, lock: Option<Lock>) -> Result<Self, RepositoryError> {
         let tree = db.open_tree(TREE).map_err(|error| RepositoryError::store("opening the tree", error))?;
         let file = OpenOptions::new().read(true).write(true).open(directory.join("db"));
         let file = file.map_err(|error| RepositoryError::store("opening the database's file", error))?;
@@ -289,14 +291,42 @@ fn name_of_first_chunk(key: &[u8]) -> Option<String> {
 }
 
 /// A lock of our own, taken before sled's: the half-made snapshot of a *living* process must not be removed.
-fn lock(directory: &Path) -> Result<File, RepositoryError> {
-    let failed = |error| RepositoryError::store("locking the directory", error);
-    let path = directory.join("repository.lock");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(RepositoryError::InUse { path: directory.to_owned() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    fn take(directory: &Path) -> Result<Self, RepositoryError> {
+        let failed = |error| RepositoryError::store("locking the directory", error);
+        let path = directory.join("repository.lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self(lock)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(RepositoryError::InUse { path: directory.to_owned() }),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // To close the file is not enough: a process that is just being started has it too, until it has become another
+        // program.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Opens sled's database. We hold our lock, so whoever has it open may be a repository of this very process that is on its
+/// way out.
+fn open_sled(directory: &Path, patience: Duration) -> Result<Db, RepositoryError> {
+    let config = sled::Config::new().path(directory).cache_capacity(CACHE_BYTES);
+    let give_up = Instant::now() + patience;
+    loop {
+        match config.open().map_err(|error| open_error(error, directory)) {
+            Err(RepositoryError::InUse { .. }) if Instant::now() < give_up => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
     }
 }
 

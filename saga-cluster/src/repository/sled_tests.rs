@@ -77,8 +77,19 @@ async fn a_repository_in_use_is_refused_by_type() {
 fn a_database_that_someone_else_opened_is_in_use_too() {
     let directory = tempfile::tempdir().unwrap();
     let _db = sled::Config::new().path(directory.path()).open().unwrap();
-    let refused = SledRepository::open(directory.path()).unwrap_err();
+    let refused = open_sled(directory.path(), Duration::ZERO).unwrap_err();
     assert!(matches!(refused, RepositoryError::InUse { .. }), "{refused:?}");
+}
+
+/// A process that is just being started has a copy of every open file, until it has become another program.
+#[test]
+fn a_lock_is_let_go_of_although_another_process_has_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let held = Lock::take(directory.path()).unwrap();
+    let copy = held.0.try_clone().unwrap();
+    drop(held);
+    SledRepository::open(directory.path()).unwrap();
+    drop(copy);
 }
 
 #[tokio::test]

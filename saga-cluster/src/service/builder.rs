@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use saga_core::store::Store;
 use saga_core::{Client, Coordinator, RecoverError, WorkerId};
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::bounded::Bounded;
+use super::inner::Inner;
 use super::repair::in_transition;
 use super::runs::Runs;
 use super::{Service, ServiceError};
@@ -140,9 +140,9 @@ impl ServiceBuilder {
             }
         }
         // Apart, so that neither goes down with the other.
-        spawn_until(&inner.stop, Arc::clone(&inner).keep_watch());
+        spawn(&inner, Arc::clone(&inner).keep_watch());
         if let Some(long) = self.keep_runs {
-            spawn_until(&inner.stop, Arc::clone(&inner).keep_runs_for(long));
+            spawn(&inner, Arc::clone(&inner).keep_runs_for(long));
         }
         Ok(service)
     }
@@ -165,9 +165,10 @@ impl ServiceBuilder {
     }
 }
 
-fn spawn_until(stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
-    let stop = stop.clone();
-    tokio::spawn(async move {
+/// Spawns work that goes on until the service ends.
+fn spawn(inner: &Inner, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = inner.stop.clone();
+    inner.tasks.spawn(async move {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}

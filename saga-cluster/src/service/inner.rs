@@ -9,6 +9,7 @@ use saga_core::{ExclusiveKey, ParkReason, Payload, RunId, Seq, StartError, Start
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::runs::Runs;
@@ -35,6 +36,8 @@ pub(super) struct Inner {
     /// work. That nothing goes wrong if they don't is the business of the record and of the store of runs.
     pub(super) beginning: Mutex<BTreeMap<ClusterName, Arc<tokio::sync::Mutex<()>>>>,
     pub(super) stop: CancellationToken,
+    /// What goes on apart from those who ask. All of it has the repository.
+    pub(super) tasks: TaskTracker,
 }
 
 impl Inner {
@@ -137,7 +140,7 @@ impl Inner {
     /// Mends in the background what could not be mended at once: no cluster stays in a status that no run stands for.
     pub(super) fn look_after(self: &Arc<Self>, name: &ClusterName) -> JoinHandle<()> {
         let (inner, name, stop) = (Arc::clone(self), name.clone(), self.stop.clone());
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}

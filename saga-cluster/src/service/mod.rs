@@ -57,6 +57,7 @@ use futures::Stream;
 use saga_core::store::Store;
 use saga_core::{RunId, WorkerId};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::begin::Begun;
 use self::builder::Sagas;
@@ -115,7 +116,16 @@ impl Service {
     fn new(runs: Runs, app: Arc<ClusterApp>, sagas: Sagas) -> (Self, Arc<Inner>) {
         let stop = CancellationToken::new();
         let Sagas { create, scale, delete } = sagas;
-        let inner = Inner { runs, app, create, scale, delete, beginning: Mutex::default(), stop: stop.clone() };
+        let inner = Inner {
+            runs,
+            app,
+            create,
+            scale,
+            delete,
+            beginning: Mutex::default(),
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+        };
         let inner = Arc::new(inner);
         (Self { inner: Arc::clone(&inner), _life: Arc::new(Life(stop)) }, inner)
     }
@@ -252,13 +262,17 @@ impl Service {
     }
 
     /// Comes to an end in good order: what is in flight may end within `grace`; all that is unfinished goes on when a
-    /// service is started again.
+    /// service is started again. When this returns nobody holds the repository any more but who holds the service, or an
+    /// [`Operation`] of it.
     ///
     /// # Errors
     /// What closing the store of runs fails with; the service has ended all the same.
     pub async fn shutdown(&self, grace: Duration) -> Result<(), ServiceError> {
         self.inner.stop.cancel();
-        Ok(self.inner.runs.shutdown(grace).await?)
+        let ended = self.inner.runs.shutdown(grace).await;
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        Ok(ended?)
     }
 
     fn begun(&self, cluster: ClusterName, (run, kind): Begun) -> Operation {
@@ -272,7 +286,7 @@ impl Service {
         work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
     ) -> Result<T, ServiceError> {
         let stop = self.inner.stop.clone();
-        let task = tokio::spawn(async move {
+        let task = self.inner.tasks.spawn(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(ServiceError::Stopped),

@@ -40,6 +40,7 @@ fn the_first_ctrl_c_parks_and_says_how_it_goes_on() {
     let place = Place::new();
     let creating = place.start_slow_create();
     creating.signal(Signal::INT);
+    creating.says("parking");
     // What is in flight may end.
     place.open_gate();
     let parked = creating.wait();

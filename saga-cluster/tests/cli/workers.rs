@@ -12,7 +12,7 @@ use crate::support::{Place, Running, SPEC, until};
 /// So that a dead worker is replaced soon.
 const WORKER: [&str; 3] = ["worker", "--lease", "1s"];
 
-/// A worker that nobody replaces in the time of a test, unless it hands over.
+/// A worker that nobody replaces in the time of a test, however long it stands still, unless it hands over.
 const LASTING: [&str; 3] = ["worker", "--lease", "60m"];
 
 /// The nodes in the record of the cluster.
@@ -71,7 +71,7 @@ fn end_in_order(worker: Running) -> String {
 #[test]
 fn commands_ask_and_workers_do_it() {
     let place = Place::on_database();
-    let workers = [place.start(&WORKER), place.start(&WORKER)];
+    let workers = [place.start(&LASTING), place.start(&LASTING)];
     let made = place.create().expect(0);
     assert!(made.stdout.contains("done: create `store`; the cluster is active"), "{made:?}");
     assert!(made.stderr.contains("create `store`: start (3 nodes): done"), "{made:?}");
@@ -268,7 +268,7 @@ fn without_a_worker_it_says_so_and_waits() {
 #[test]
 fn clusters_of_one_database_are_made_side_by_side() {
     let place = Place::on_database();
-    let workers = [place.start(&WORKER), place.start(&WORKER)];
+    let workers = [place.start(&LASTING), place.start(&LASTING)];
     let names: Vec<String> = (0..4).map(|n| format!("store-{n}")).collect();
     let creating: Vec<_> = names
         .iter()

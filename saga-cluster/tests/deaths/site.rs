@@ -1,14 +1,15 @@
 //! One cluster, where its coordinators keep what they know, and what has to be true of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use saga_cluster::model::{Cluster, ClusterName, ClusterSpec, ScaleRequest, Status};
-use saga_cluster::repository::SledRepository;
+use saga_cluster::repository::{RepositoryError, SledRepository};
 use saga_cluster::service::{Actor, DeleteOptions, Operation, Service, ServiceError, Verdict};
-use saga_core::store::{SledStore, Store};
+use saga_core::store::{SledStore, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::World;
@@ -52,7 +53,8 @@ impl<W: World> Site<W> {
     }
 
     pub(crate) fn store(&self) -> Result<SledStore, String> {
-        SledStore::open(self.data.join("journal")).map_err(|error| error.to_string())
+        let journal = self.data.join("journal");
+        at_last(|| SledStore::open(&journal), |error| matches!(error, StoreError::Locked { .. }))
     }
 
     /// A service that dies of nothing.
@@ -61,7 +63,9 @@ impl<W: World> Site<W> {
     }
 
     pub(crate) async fn open_with(&self, store: impl Store) -> Result<Service, String> {
-        let repository = SledRepository::open(self.data.join("clusters")).map_err(|error| error.to_string())?;
+        let records = self.data.join("clusters");
+        let in_use = |error: &RepositoryError| matches!(error, RepositoryError::InUse { .. });
+        let repository = at_last(|| SledRepository::open(&records), in_use)?;
         let service = self.world.equip(Service::builder(store, repository), &self.data)?;
         service.start().await.map_err(|error| error.to_string())
     }
@@ -152,6 +156,21 @@ impl<W: World> Site<W> {
         let running: BTreeSet<String> = machines.into_iter().map(|machine| machine.node.to_string()).collect();
         expect(running == named, || format!("the engine has the nodes {running:?}, the record {named:?}"))?;
         self.world.look(&self.cluster, record, loaded).await
+    }
+}
+
+/// Opens what a process had open that was killed a moment ago. Should it just have been starting another one, that one has
+/// its files too, until it has become another program.
+fn at_last<T, E: fmt::Display>(
+    mut open: impl FnMut() -> Result<T, E>,
+    in_use: impl Fn(&E) -> bool,
+) -> Result<T, String> {
+    let give_up = Instant::now() + LEAVES_WITHIN;
+    loop {
+        match open() {
+            Err(error) if in_use(&error) && Instant::now() < give_up => std::thread::sleep(Duration::from_millis(1)),
+            opened => return opened.map_err(|error| error.to_string()),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::dying::{DyingStore, Moment};
 const DEATH: &str = "REDIS_TEST_DEATH";
 const DATA: &str = "REDIS_TEST_DATA";
 /// A coordinator that takes longer hangs.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_secs(600);
 
 const SPEC: &str = r#"
 name = "c"

@@ -8,7 +8,7 @@ use saga_cluster::model::Status;
 use saga_cluster::repository::SledRepository;
 use saga_cluster::service::{Service, Verdict};
 use saga_cluster::testing::{FakeEngine, FakePlugin, Faults, FaultyPlugin, How, On, When};
-use saga_core::store::SledStore;
+use saga_core::store::{MemoryStore, SledStore};
 
 use crate::world::*;
 
@@ -42,4 +42,18 @@ async fn a_cluster_lives_on_disk() {
     assert_eq!((gone.verdict, gone.status), (Verdict::Done, None));
     assert!(engine.names().is_empty());
     service.shutdown(Duration::from_secs(1)).await.unwrap();
+}
+
+/// What the service does apart from those who ask has ended with it, so its records can be opened again at once.
+#[tokio::test]
+async fn a_service_that_has_ended_has_let_go_of_its_records() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let records = SledRepository::open(directory.path()).unwrap();
+        let builder = Service::builder(MemoryStore::new(), records).keep_runs(Duration::from_secs(3600));
+        let service =
+            builder.engine("fake", FakeEngine::new()).plugin("fake", FakePlugin::new()).start().await.unwrap();
+        service.shutdown(Duration::ZERO).await.unwrap();
+        drop(service);
+    }
 }

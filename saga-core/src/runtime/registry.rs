@@ -181,10 +181,15 @@ impl Registry {
 
     /// Lets go of the runs whose claims have run out.
     pub(crate) fn expire(&self, now: Instant) {
-        for (run, entry) in lock(&self.runs).iter_mut().filter(|(_, entry)| entry.expires.is_some_and(|at| at <= now)) {
-            warn!(%run, "the claim could not be renewed in time; another worker may have the run by now");
+        let mut lost = Vec::new();
+        for entry in lock(&self.runs).values_mut().filter(|entry| entry.expires.is_some_and(|at| at <= now)) {
             entry.expires = None;
-            entry.line.lose();
+            lost.push(Arc::clone(&entry.line));
+        }
+        // Not under the lock: what is told here, and who is woken, is code of others, which may ask for runs.
+        for line in lost {
+            warn!(run = %line.run(), "the claim could not be renewed in time; another worker may have the run by now");
+            line.lose();
         }
     }
 
@@ -213,5 +218,48 @@ impl Registry {
         let mut held = self.held();
         held.append(&mut lock(&self.given_back));
         held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use futures::task::{ArcWake, Context, waker};
+
+    use super::*;
+    use crate::action::RunScope;
+    use crate::id::SagaName;
+
+    /// What an action waits with that looks at the runs as soon as it is woken.
+    struct Curious {
+        registry: Registry,
+        has_looked: AtomicBool,
+    }
+
+    impl ArcWake for Curious {
+        fn wake_by_ref(this: &Arc<Self>) {
+            assert!(this.registry.runs.try_lock().is_ok(), "it would wait for ever");
+            this.has_looked.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_woken_by_a_claim_that_ran_out_may_look_at_the_runs() {
+        let curious = Arc::new(Curious { registry: Registry::default(), has_looked: AtomicBool::new(false) });
+        let scope = RunScope::new(RunId::generate(), Epoch::FIRST, SagaName::new("saga").unwrap());
+        let line = Arc::new(Line::new(scope));
+        let expires = Instant::now();
+        curious.registry.enter(&line, expires);
+        let mut stopped = Box::pin(line.scope.stopped(true));
+        let waker = waker(Arc::clone(&curious));
+        assert!(stopped.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        curious.registry.expire(expires - Duration::from_nanos(1));
+        assert!(!curious.has_looked.load(Ordering::SeqCst), "it had not run out");
+        curious.registry.expire(expires);
+        assert!(curious.has_looked.load(Ordering::SeqCst));
+        assert_eq!(curious.registry.earliest_expiry(), None);
     }
 }

@@ -6,21 +6,11 @@ use saga_core::store::{Append, Damage, Query, Refused, RunStatus, SledStore, Sto
 use saga_core::{RunId, Seq, Timestamp};
 use tempfile::TempDir;
 
-use crate::{append, assert_journal, id, record, taken};
+use crate::{append, assert_journal, id, open_sled, record, taken};
 
 /// Changes the store's values behind its back.
 fn tamper(path: &Path, tree: &str, change: impl FnOnce(&sled::Tree)) {
-    let db = (0..)
-        .find_map(|_| match sled::open(path) {
-            Ok(db) => Some(db),
-            // The store that was there a moment ago is letting go of its lock.
-            Err(error) if error.to_string().contains("lock") => {
-                std::thread::yield_now();
-                None
-            }
-            Err(error) => panic!("{error}"),
-        })
-        .unwrap();
+    let db = open_sled(path);
     change(&db.open_tree(tree).unwrap());
     db.flush().unwrap();
 }
@@ -370,7 +360,7 @@ async fn damaged_settings_are_set_aside() {
 async fn damaged_settings_of_a_database_of_somebody_else_are_left_alone() {
     let directory = TempDir::new().unwrap();
     {
-        let db = sled::open(directory.path()).unwrap();
+        let db = open_sled(directory.path());
         db.insert("mine", "all mine").unwrap();
         db.flush().unwrap();
     }

@@ -11,9 +11,10 @@ mod opening;
 mod pruning;
 mod trace;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use saga_core::journal::EncodedRecord;
 use saga_core::plan::Fingerprint;
@@ -70,6 +71,17 @@ async fn assert_journal(store: &SledStore, run: &RunId, records: u64, bytes: usi
     assert!(found == expected, "the journal of {run} has {} records, or other ones", found.len());
 }
 
+/// Opens sled itself, behind the store's back. Whoever had it open a moment ago may still be letting go of its lock.
+fn open_sled(path: &Path) -> sled::Db {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        match sled::open(path) {
+            Err(error) if error.to_string().contains("lock") && Instant::now() < give_up => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// Runs one test of this binary in a process of its own, with a directory to work in.
 fn child(test: &str, variable: &str, path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -77,15 +89,34 @@ fn child(test: &str, variable: &str, path: &Path) -> Command {
     command
 }
 
+/// Copies a directory as it is at one moment: sled writes into its files in the background, and a crash would not leave the
+/// beginning of one from before that and its end from after.
 fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_directory(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
+    loop {
+        let copied = contents(from);
+        if copied == contents(from) {
+            for (name, bytes) in copied {
+                let target = to.join(name);
+                std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+                bytes.map_or_else(|| std::fs::create_dir(&target), |bytes| std::fs::write(&target, bytes)).unwrap();
+            }
+            return;
         }
     }
+}
+
+/// What is in a directory, by name; without bytes, if it is a directory itself. Files that come and go meanwhile may be in it.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut contents = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let name = PathBuf::from(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            let within = self::contents(&entry.path());
+            contents.extend(within.into_iter().map(|(file, bytes)| (name.join(file), bytes)));
+            contents.insert(name, None);
+        } else if let Ok(bytes) = std::fs::read(entry.path()) {
+            contents.insert(name, Some(bytes));
+        }
+    }
+    contents
 }

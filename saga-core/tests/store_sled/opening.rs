@@ -6,7 +6,7 @@ use std::process::Stdio;
 use saga_core::store::{RunStatus, SledStore, Store, StoreError};
 use tempfile::TempDir;
 
-use crate::{append, assert_journal, child, id, taken};
+use crate::{append, assert_journal, child, id, open_sled, taken};
 
 const HOLD: &str = "SAGA_STORE_TEST_HOLD";
 
@@ -78,7 +78,7 @@ fn a_store_of_a_newer_release_is_left_alone() {
     let directory = TempDir::new().unwrap();
     drop(SledStore::open(directory.path()).unwrap());
     {
-        let db = sled::open(directory.path()).unwrap();
+        let db = open_sled(directory.path());
         db.insert("saga-core/format", &7_u32.to_le_bytes()).unwrap();
         db.flush().unwrap();
     }
@@ -90,13 +90,13 @@ fn a_store_of_a_newer_release_is_left_alone() {
 fn a_database_of_somebody_else_is_left_alone() {
     let directory = TempDir::new().unwrap();
     {
-        let db = sled::open(directory.path()).unwrap();
+        let db = open_sled(directory.path());
         db.insert("mine", "all mine").unwrap();
         db.flush().unwrap();
     }
     let error = SledStore::open(directory.path()).unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
-    let db = sled::open(directory.path()).unwrap();
+    let db = open_sled(directory.path());
     assert_eq!(db.len(), 1);
 }
 

@@ -6,7 +6,7 @@ use saga_core::store::{Append, Query, RunStatus, SledStore, Store};
 use saga_core::{RunId, Timestamp};
 use tempfile::TempDir;
 
-use crate::{append, id, taken};
+use crate::{append, id, open_sled, taken};
 
 /// Ids as long as they may be, so that this many take several pages.
 const RUNS: u64 = 100;
@@ -73,7 +73,7 @@ async fn what_is_deleted_is_off_its_page_and_a_later_run_of_its_id_is_another_on
 
     // Nothing is left in the index but what is there.
     {
-        let db = (0..).find_map(|_| sled::open(directory.path()).ok()).unwrap();
+        let db = open_sled(directory.path());
         assert_eq!(db.open_tree("by_end").unwrap().len(), 1);
     }
     let store = SledStore::open(directory.path()).unwrap();

@@ -1,7 +1,7 @@
 //! A PostgreSQL server in a temporary folder.
 
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -19,7 +19,7 @@ read -r _
 
 const SETTINGS: &str = "\
 listen_addresses = ''
-max_connections = 100
+max_connections = 500
 max_wal_size = '1GB'
 shared_buffers = '128MB'
 wal_level = replica
@@ -232,6 +232,16 @@ impl Server {
     }
 }
 
+/// Where the folders of servers are made: where all temporary files are, if that will do.
+fn temporary(user: Option<User>) -> PathBuf {
+    let usual = std::env::temp_dir();
+    // The path of a socket, which is behind it and the folder's name, can have little more than a hundred bytes.
+    let is_short = usual.as_os_str().len() <= 56;
+    let may_be_entered = |folder: &Path| std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0);
+    let is_open = user.is_none() || usual.ancestors().all(may_be_entered);
+    if is_short && is_open { usual } else { PathBuf::from("/tmp") }
+}
+
 fn run_as(user: Option<User>, command: &mut Command) {
     if let Some(User { uid, gid }) = user {
         command.uid(uid).gid(gid);
@@ -261,9 +271,8 @@ impl Place {
     fn new(folder: Option<&Path>) -> Self {
         let (programs, user) = (find::programs(), find::another_user());
         let is_ours = folder.is_none();
-        // Short, because the path of a socket can have little more than a hundred bytes.
         let name = || format!("saga-pg-{}", &uuid::Uuid::now_v7().simple().to_string()[8..]);
-        let folder = folder.map_or_else(|| std::env::temp_dir().join(name()), Path::to_owned);
+        let folder = folder.map_or_else(|| temporary(user).join(name()), Path::to_owned);
         if is_ours {
             std::fs::create_dir(&folder).expect("a temporary folder can be made");
         }

@@ -63,14 +63,15 @@ async fn completed_by(coordinator: &Coordinator<Worker>, run: &RunId) -> String 
     }
 }
 
-/// The run of a worker that died is taken over when its lease is over, by a worker that was there all the time.
+/// The run of a worker that died is taken over when its lease is over, by a worker that was there already.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_run_of_a_dead_worker_is_taken_over() {
     let url = testing::database().await;
     let lease = Duration::from_millis(600);
     let one = coordinator(&url, "one", false, lease).await;
-    let two = coordinator(&url, "two", true, lease).await;
     let run = begun(&one).await;
+    // Not before: should this machine stand still for longer than a lease, it would take the run over, and end it.
+    let two = coordinator(&url, "two", true, lease).await;
     drop(one);
     assert_eq!(completed_by(&two, &run).await, "in first second by two");
 }

@@ -14,7 +14,8 @@ use saga_core::plan::Fingerprint;
 use saga_core::store::{Append, FirstClaim, KnownSaga, NewRun, Refused, RunStatus, Store, StoreError};
 use saga_core::{Actor, Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
 
-const LEASE: Duration = Duration::from_secs(30);
+/// So long that none runs out, however busy this machine is.
+const LEASE: Duration = Duration::from_secs(3600);
 
 fn id(name: &str) -> RunId {
     RunId::new(name).expect("a sound id")

@@ -1,17 +1,34 @@
 //! Encrypted connections. The key and the certificates in `tests/tls` serve nothing but this.
 
+use std::any::Any;
 use std::net::TcpListener;
 
 use saga_core::store::StoreError;
 use saga_postgres::testing::{self, Server};
 use saga_postgres::{Database, PostgresStore};
 
+/// A server that listens on loopback, and its port.
+fn listening() -> (Server, u16) {
+    loop {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = free.expect("there are ports").port();
+        let settings = format!("listen_addresses = '127.0.0.1'\nport = {port}");
+        // It was free a moment ago, but somebody may be faster.
+        match std::panic::catch_unwind(|| Server::options().fast(true).setting(&settings).start()) {
+            Ok(server) => return (server, port),
+            Err(panic) if told(&*panic).contains("Address already in use") => {}
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+fn told(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map_or("", String::as_str)
+}
+
 /// A server that encrypts, and its address up to the options.
 async fn encrypting() -> (Server, String) {
-    // Free a moment ago, and nobody else asks for ports here.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("there are ports").port();
-    let settings = format!("listen_addresses = '127.0.0.1'\nport = {port}");
-    let server = Server::options().fast(true).setting(&settings).start();
+    let (server, port) = listening();
     let socket = server.host().display().to_string().replace('/', "%2F");
     let by_socket = format!("postgresql://postgres@{socket}:{port}/postgres");
     for (file, text) in
@@ -67,9 +84,7 @@ async fn a_wrong_certificate_is_refused() {
 /// A server that does not encrypt is refused where encryption is required.
 #[tokio::test]
 async fn a_server_that_does_not_encrypt_is_refused() {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("there are ports").port();
-    let settings = format!("listen_addresses = '127.0.0.1'\nport = {port}");
-    let _server = Server::options().fast(true).setting(&settings).start();
+    let (_server, port) = listening();
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/root.pem");
     let url = format!("postgresql://postgres@localhost:{port}/postgres?sslmode=require&sslrootcert={root}");
     let error = Database::connect(&url).await.map(|_| ()).expect_err("it does not encrypt");

@@ -32,7 +32,7 @@ pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
 
 /// The same path, through a handle on its directory: a socket's path may have no more than 107 bytes, and that of a data
 /// directory often has. Valid as long as the handle.
-fn shorten(path: &Path) -> io::Result<(PathBuf, File)> {
+pub(super) fn shorten(path: &Path) -> io::Result<(PathBuf, File)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };

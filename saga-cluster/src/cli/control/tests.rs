@@ -81,7 +81,11 @@ async fn what_was_asked_for_goes_on_without_the_one_who_asked() {
 async fn a_stale_socket_is_nobody_and_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    // Nobody ever listened there, so no process that is just being started has something that does.
+    let deaf = tokio::net::UnixSocket::new_stream().unwrap();
+    let (short, _directory) = socket::shorten(&path).unwrap();
+    deaf.bind(short).unwrap();
+    drop(deaf);
     assert!(path.exists());
     assert!(matches!(Conversation::open(&path, &call()).await, Err(Unanswered::NobodyListens)));
     let (echo, _gate) = Echo::new();
@@ -95,7 +99,8 @@ async fn a_stale_socket_is_nobody_and_is_replaced() {
 async fn a_holder_that_vanishes_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (short, _directory) = socket::shorten(&path).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(short).unwrap();
     let (may_die, die) = std::sync::mpsc::channel::<()>();
     let holder = std::thread::spawn(move || {
         use std::io::{BufRead, BufReader, Write};

@@ -176,8 +176,14 @@ async fn an_answer_that_is_lost_is_told_from_a_request_that_was_never_sent() {
     let (error, ()) = futures::future::join(session.call(create()), hang_up).await;
     let error = error.unwrap_err();
     assert!(matches!(error, CallError::NoAnswer { .. }) && !error.had_no_effect(), "{error:?}");
-    // Now nobody listens there.
-    let error = session.call(create()).await.unwrap_err();
+    // Here nobody listens, and nobody else can.
+    let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+    deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = deaf.local_addr().unwrap();
+    let mut config = CloudConfig::of_test(&server.uri());
+    config.endpoints.insert("compute".into(), format!("http://{address}/v2.1"));
+    log_in_with(&server, "two", LONG, 1).await;
+    let error = Session::new(config).unwrap().call(create()).await.unwrap_err();
     assert!(matches!(error, CallError::Unreachable { .. }) && error.had_no_effect(), "{error:?}");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
