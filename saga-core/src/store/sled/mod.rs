@@ -100,6 +100,7 @@ mod lost;
 mod mark;
 mod read;
 mod recover;
+mod room;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
