@@ -17,12 +17,15 @@ use crate::bar::{Bar, Unit};
 use crate::measure::{Figures, Stop, closed_loop, memory};
 use crate::recovery;
 use crate::report::{number, time};
-use crate::row::{Spec, beside_the_limit};
+use crate::row::{Spec, TURNS, beside_the_limit};
 use crate::stores::{Place, StoreKind};
 use crate::workload::{Nothing, Workload, chain, stages};
 
 /// So often the two sides of a ratio are measured, in turns.
 const ROUNDS: usize = 3;
+/// In so many turns the latencies of a lone run and of the file are taken, each a third of a second: how long a sync takes
+/// changes within seconds, and what is compared has to meet the same.
+const LATENCY_TURNS: u32 = 27;
 /// By then every run that waits has left its state to the journal.
 const RESTING: Duration = Duration::from_secs(7);
 /// So many runs wait, or are recovered.
@@ -66,12 +69,12 @@ pub async fn measure(place: &Place) -> Result<Vec<Bar>, Failure> {
         add(bar);
     }
 
-    let (sled, limit) = on_sled(place, 1).await?;
+    let (sled, limit) = on_sled(place, 1, 9, LATENCY_TURNS).await?;
     let [sled, limit] = [sled, limit].map(|figures| figures.percentile(50).as_secs_f64() * 1e6);
     let bar = Bar::at_most("latency of one run at a time on sled, over six appends to a file", 1.3, Unit::Times);
     add(bar.measured(sled / limit, format!("{} against {}", time(sled), time(limit))));
 
-    let (sled, limit) = on_sled(place, 256).await?;
+    let (sled, limit) = on_sled(place, 256, 6, TURNS).await?;
     let (sled, limit) = (sled.throughput(), limit.throughput());
     let bar = Bar::at_least("throughput on sled of 256 runs at a time, of that of a plain file", 60.0, Unit::Percent);
     add(bar.measured(100.0 * sled / limit, sagas_per_second(sled, limit)));
@@ -137,9 +140,9 @@ fn throughput(clients: usize) -> impl AsyncFn() -> Result<f64, Failure> {
     async move || Ok(run_in_memory(&saga, clients, 60_000).await?.throughput())
 }
 
-/// Five steps on sled and what they write on a plain file, from as many clients, in turns.
-async fn on_sled(place: &Place, clients: usize) -> Result<(Figures, Figures), Failure> {
-    let stop = Stop::After(Duration::from_secs(6));
+/// Five steps on sled and what they write on a plain file, from as many clients, for so many seconds each, in turns.
+async fn on_sled(place: &Place, clients: usize, seconds: u64, turns: u32) -> Result<(Figures, Figures), Failure> {
+    let stop = Stop::After(Duration::from_secs(seconds));
     let spec = Spec {
         workload: Workload::Linear5,
         store: StoreKind::Sled,
@@ -150,7 +153,7 @@ async fn on_sled(place: &Place, clients: usize) -> Result<(Figures, Figures), Fa
         limit: Some(stop),
         place: place.clone(),
     };
-    let measured = beside_the_limit(&spec).await?;
+    let measured = beside_the_limit(&spec, turns).await?;
     Ok((measured.figures, measured.limit.ok_or("the limit was not measured")?))
 }
 

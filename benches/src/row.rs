@@ -12,8 +12,8 @@ use crate::stores::{Place, StoreKind};
 use crate::tap::Writes;
 use crate::workload::Workload;
 
-/// In so many turns a row and its limit are measured.
-const TURNS: u32 = 3;
+/// In so many turns a row and its limit are measured, unless told otherwise.
+pub(crate) const TURNS: u32 = 3;
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl Row {
 ///
 /// What a store or a saga fails with, or that a saga did not end as it has to.
 pub async fn measure(spec: &Spec) -> Result<Row, Failure> {
-    Ok(row(spec, &beside_the_limit(spec).await?))
+    Ok(row(spec, &beside_the_limit(spec, TURNS).await?))
 }
 
 /// What was measured of a row.
@@ -104,8 +104,8 @@ pub(crate) struct Measured {
     grown: Option<u64>,
 }
 
-/// Runs the sagas, and in turns with them what they write on a plain file.
-pub(crate) async fn beside_the_limit(spec: &Spec) -> Result<Measured, Failure> {
+/// Runs the sagas, and in so many turns with them what they write on a plain file.
+pub(crate) async fn beside_the_limit(spec: &Spec, parts: u32) -> Result<Measured, Failure> {
     let directory = tempfile::Builder::new().prefix("saga-bench-").tempdir_in(&spec.place.directory)?;
     let place = Place { directory: directory.path().to_owned(), ..spec.place.clone() };
     let opened = spec.store.open(&place).await?;
@@ -129,9 +129,9 @@ pub(crate) async fn beside_the_limit(spec: &Spec) -> Result<Measured, Failure> {
         closed_loop(spec.clients, Stop::After(spec.warm_up), run.clone()).await?;
     }
     let disk_before = opened.disk_bytes()?;
-    let mut limits = spec.limit.filter(|_| spec.store.is_durable()).map(|stop| stop.parts(TURNS)).into_iter().flatten();
+    let mut limits = spec.limit.filter(|_| spec.store.is_durable()).map(|stop| stop.parts(parts)).into_iter().flatten();
     let (mut turns, mut limit_turns, mut used) = (Vec::new(), Vec::new(), Usage::default());
-    for stop in spec.stop.parts(TURNS) {
+    for stop in spec.stop.parts(parts) {
         let before = crew.usage().await?;
         let turn = closed_loop(spec.clients, stop, run.clone()).await?;
         let usage = crew.usage().await?.since(before);
