@@ -14,16 +14,14 @@ pub(super) struct Journal {
 
 /// What one append added: its records one behind the other, each behind its length.
 #[derive(Debug)]
-struct Piece {
+pub(super) struct Piece {
     /// The place of the newest record up to here.
     last: Seq,
     bytes: Box<[u8]>,
 }
 
-impl Journal {
-    /// Adds records to the end, where they belong.
-    pub(super) fn append(&mut self, records: &[EncodedRecord]) {
-        let Some(last) = records.last() else { return };
+impl Piece {
+    pub(super) fn of(records: &[EncodedRecord]) -> Self {
         let mut bytes = Vec::with_capacity(records.iter().map(|record| LENGTH + record.bytes.len()).sum());
         for record in records {
             // A store takes no record that is larger.
@@ -31,7 +29,16 @@ impl Journal {
             bytes.extend_from_slice(&length.to_le_bytes());
             bytes.extend_from_slice(&record.bytes);
         }
-        self.pieces.push(Piece { last: last.seq, bytes: bytes.into_boxed_slice() });
+        Self { last: records.last().map_or(Seq::ZERO, |last| last.seq), bytes: bytes.into_boxed_slice() }
+    }
+}
+
+impl Journal {
+    /// Adds records to the end, where they belong.
+    pub(super) fn append(&mut self, piece: Piece) {
+        // Many a run waits after its first append.
+        self.pieces.reserve_exact(usize::from(self.pieces.is_empty()));
+        self.pieces.push(piece);
     }
 
     /// The records that come after a place, at most so many.
@@ -49,7 +56,7 @@ impl Journal {
         let Some(record) = all.iter_mut().find(|record| record.seq == seq) else { return false };
         edit(&mut record.bytes);
         self.pieces.clear();
-        self.append(&all);
+        self.append(Piece::of(&all));
         true
     }
 }
@@ -76,7 +83,7 @@ mod tests {
         let all = [record(1, b"one"), record(2, b""), record(3, b"three"), record(4, b"4"), record(5, b"five")];
         let mut journal = Journal::default();
         for part in [0..2, 2..3, 3..5] {
-            journal.append(&all[part]);
+            journal.append(Piece::of(&all[part]));
         }
         (all, journal)
     }
@@ -100,7 +107,7 @@ mod tests {
         assert!(!journal.edit(Seq(6), |bytes| bytes.clear()));
         all[1].bytes = b"two".to_vec();
         assert_eq!(journal.read(Seq::ZERO, 9), all);
-        journal.append(&[record(6, b"six")]);
+        journal.append(Piece::of(&[record(6, b"six")]));
         assert_eq!(journal.read(Seq(4), 9), [record(5, b"five"), record(6, b"six")]);
     }
 }

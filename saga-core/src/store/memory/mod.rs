@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 pub use self::faults::{Fault, Faults};
 use self::faults::{FaultState, Turn};
-use self::journal::Journal;
+use self::journal::{Journal, Piece};
 use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
 use crate::store::head::{self, Head};
@@ -110,7 +110,8 @@ impl Shared {
 }
 
 impl Runs {
-    fn take(&mut self, append: &Append) -> Result<(), Refused> {
+    /// Takes an append; `piece` is made of its records.
+    fn take(&mut self, append: &Append, piece: Piece) -> Result<(), Refused> {
         head::check_form(append, MAX_RECORD_BYTES)?;
         let run = || append.run.clone();
         let Self { by_id, order, keys } = self;
@@ -129,7 +130,7 @@ impl Runs {
                 by_id.entry(run()).or_insert(Box::new(Run { head, journal: Journal::default() }))
             }
         };
-        found.journal.append(&append.records);
+        found.journal.append(piece);
         if append.status.is_ended()
             && let Some(key) = &found.head.summary().key
         {
@@ -149,7 +150,7 @@ impl Runs {
         }
         self.order.insert(run.clone());
         let mut journal = Journal::default();
-        journal.append(records);
+        journal.append(Piece::of(records));
         self.by_id.insert(run, Box::new(Run { head: Head::found(summary.clone()), journal }));
         Ok(())
     }
@@ -198,7 +199,8 @@ impl Store for MemoryStore {
             if turn == Turn::Crash {
                 (Vec::new(), turn)
             } else {
-                let answers: Vec<_> = batch.iter().map(|append| runs.take(append)).collect();
+                let answers: Vec<_> =
+                    batch.iter().map(|append| runs.take(append, Piece::of(&append.records))).collect();
                 let taken = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
                 let (appends, records) =
                     taken.fold((0, 0), |(appends, records), (append, _)| (appends + 1, records + append.records.len()));
@@ -325,11 +327,13 @@ impl Store for MemoryStore {
     }
 
     fn append_now(&self, append: &mut Append) -> Option<Result<(), Refused>> {
+        // Before the lock, for which all runs wait.
+        let piece = Piece::of(&append.records);
         let mut runs = self.runs();
         if !self.shared.faults.is_sound(self.life) || append.is_for_anyone() {
             return None;
         }
-        let taken = runs.take(append);
+        let taken = runs.take(append, piece);
         self.shared.faults.count(taken.is_ok().then_some(append.records.len()));
         Some(taken)
     }
