@@ -190,7 +190,7 @@ impl RunId {
     /// A new id that no other run has: a UUID of version 7, so ids sort by the time of their making.
     #[must_use]
     pub fn generate() -> Self {
-        Self(Arc::from(uuid::Uuid::now_v7().to_string()))
+        Self(Arc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())))
     }
 }
 

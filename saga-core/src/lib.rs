@@ -95,6 +95,7 @@ mod panics;
 mod payload;
 mod policy;
 mod runtime;
+mod scratch;
 
 pub mod forecast;
 pub mod journal;

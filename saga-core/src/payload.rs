@@ -6,14 +6,16 @@ use std::sync::{Arc, LazyLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
+
+use crate::scratch;
 
 /// An input, output or checkpoint as JSON text.
 ///
 /// Payloads stay JSON in the journal, so that they can be read in ten years without the types that wrote them. Cloning
 /// one is cheap.
 #[derive(Clone)]
-pub struct Payload(Arc<RawValue>);
+pub struct Payload(Arc<str>);
 
 /// A value that cannot be turned into JSON, or JSON that is not of the expected type.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +32,11 @@ impl Payload {
     ///
     /// [`PayloadError`] if the value has no JSON form, such as a map whose keys are not strings.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        to_raw_value(value)
-            .map(Self::from)
-            .map_err(|source| PayloadError { what: "the value cannot be encoded as JSON", source })
+        scratch::with(|text| {
+            serde_json::to_writer(&mut *text, value)?;
+            str::from_utf8(text).map(Self::of).map_err(serde::ser::Error::custom)
+        })
+        .map_err(|source| PayloadError { what: "the value cannot be encoded as JSON", source })
     }
 
     /// Decodes a value.
@@ -52,41 +56,47 @@ impl Payload {
     /// [`PayloadError`] if the text is not one JSON value.
     pub fn from_json(text: impl Into<String>) -> Result<Self, PayloadError> {
         RawValue::from_string(text.into())
-            .map(Self::from)
+            .map(|raw| Self::of(raw.get()))
             .map_err(|source| PayloadError { what: "the text is not JSON", source })
     }
 
     /// The JSON `null`, which is what `()` encodes to.
     #[must_use]
     pub fn null() -> Self {
-        static NULL: LazyLock<Payload> = LazyLock::new(|| RawValue::NULL.to_owned().into());
+        static NULL: LazyLock<Payload> = LazyLock::new(|| Payload::of("null"));
         NULL.clone()
     }
 
     /// The JSON array of the given values, without decoding them.
     #[must_use]
     pub fn list<'a>(values: impl IntoIterator<Item = &'a Payload>) -> Self {
-        let values: Vec<&RawValue> = values.into_iter().map(|value| &*value.0).collect();
-        to_raw_value(&values).map_or_else(|_| Self::null(), Self::from)
+        let mut list = String::from("[");
+        for (at, value) in values.into_iter().enumerate() {
+            if at > 0 {
+                list.push(',');
+            }
+            list.push_str(value.as_json());
+        }
+        list.push(']');
+        Self::of(&list)
     }
 
     /// The elements, if this is a JSON array, without decoding them.
     #[must_use]
     pub fn elements(&self) -> Option<Vec<Payload>> {
-        let raw: Vec<Box<RawValue>> = serde_json::from_str(self.as_json()).ok()?;
-        Some(raw.into_iter().map(Self::from).collect())
+        let raw: Vec<&RawValue> = serde_json::from_str(self.as_json()).ok()?;
+        Some(raw.into_iter().map(|value| Self::of(value.get())).collect())
     }
 
     /// The JSON text.
     #[must_use]
     pub fn as_json(&self) -> &str {
-        self.0.get()
+        &self.0
     }
-}
 
-impl From<Box<RawValue>> for Payload {
-    fn from(raw: Box<RawValue>) -> Self {
-        Self(raw.into())
+    /// The payload of this text, which is JSON.
+    fn of(json: &str) -> Self {
+        Self(Arc::from(json))
     }
 }
 
@@ -118,13 +128,15 @@ impl fmt::Display for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        // What is written in quantities is written without serde; this looks through the text once more.
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(Self::from)
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Self::of(raw.get()))
     }
 }
 

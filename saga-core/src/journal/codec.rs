@@ -8,14 +8,12 @@
 
 use crate::id::Seq;
 use crate::journal::{Record, json};
+use crate::scratch;
 
 /// The version of the envelope that this build writes. It reads this one and every older one.
 pub const FORMAT_VERSION: u8 = 1;
 
 const HEADER_BYTES: usize = 5;
-
-/// Most records are smaller than this.
-const USUAL_BYTES: usize = 256;
 
 /// A record as a store keeps it. Stores do not look inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +83,14 @@ pub enum JournalError {
     Empty,
 }
 
+/// Writes the envelope of a record to empty memory.
+fn write(record: &Record, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&[FORMAT_VERSION, 0, 0, 0, 0]);
+    json::write(record, bytes);
+    let checksum = crc32fast::hash(&bytes[HEADER_BYTES..]);
+    bytes[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+}
+
 impl EncodedRecord {
     /// Encodes a record.
     ///
@@ -93,18 +99,18 @@ impl EncodedRecord {
     /// Never: a record's parts all have a JSON form.
     #[must_use]
     pub fn encode(record: &Record) -> Self {
-        Self::encode_by(&mut Vec::new(), record)
+        let bytes = scratch::with(|bytes| {
+            write(record, bytes);
+            bytes.to_vec()
+        });
+        Self { seq: record.seq, bytes }
     }
 
-    /// As [`encode`](Self::encode), by way of memory that is used again: what is kept is not larger than it has to be.
-    pub(crate) fn encode_by(scratch: &mut Vec<u8>, record: &Record) -> Self {
-        scratch.clear();
-        scratch.reserve(USUAL_BYTES);
-        scratch.extend_from_slice(&[FORMAT_VERSION, 0, 0, 0, 0]);
-        json::write(record, scratch);
-        let checksum = crc32fast::hash(&scratch[HEADER_BYTES..]);
-        scratch[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-        Self { seq: record.seq, bytes: scratch.to_vec() }
+    /// As [`encode`](Self::encode), in place of another one.
+    pub(crate) fn encode_again(&mut self, record: &Record) {
+        self.seq = record.seq;
+        self.bytes.clear();
+        write(record, &mut self.bytes);
     }
 
     /// Checks and decodes the record.

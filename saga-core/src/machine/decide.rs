@@ -3,7 +3,8 @@
 use crate::id::{ItemRef, Timestamp};
 use crate::journal::{Cause, Event, Failure, FailureKind, Rest};
 use crate::machine::evolve::{IllegalEvent, evolve};
-use crate::machine::state::{ItemPhase, Phase, State, count};
+use crate::machine::item::ItemPhase;
+use crate::machine::state::{Phase, State, count};
 use crate::plan::{Plan, Shape};
 
 /// Something that the caller has to do, once the events that came with it are durable.
@@ -53,19 +54,32 @@ pub struct Decision {
 /// [`IllegalEvent`] would be a fault of the machine: it decided upon what it cannot fold.
 pub fn decide(plan: &Plan, state: &mut State, now: Timestamp) -> Result<Decision, IllegalEvent> {
     let mut decision = Decision::default();
+    decide_by(plan, state, now, &mut decision.then, |event| decision.append.push(event))?;
+    Ok(decision)
+}
+
+/// As [`decide`], telling of each event as soon as the state has it, and adding to what there is to do. A caller who writes
+/// events down as they come needs no list of them.
+pub(crate) fn decide_by(
+    plan: &Plan,
+    state: &mut State,
+    now: Timestamp,
+    then: &mut Vec<Command>,
+    mut append: impl FnMut(Event),
+) -> Result<(), IllegalEvent> {
     while let Some(event) = next_event(plan, state, now) {
         evolve(plan, state, now, &event)?;
-        decision.then.extend(command_of(plan, &event));
-        decision.append.push(event);
+        then.extend(command_of(plan, &event));
+        append(event);
     }
-    decision.then.extend(state.agenda.probes.drain(..).map(|of| Command::Probe { of }));
+    then.extend(state.agenda.probes.drain(..).map(|of| Command::Probe { of }));
     if must_ask_guard(plan, state) && !state.agenda.guard_asked {
         state.agenda.guard_asked = true;
-        decision.then.push(Command::AskGuard);
+        then.push(Command::AskGuard);
     }
     if state.phase == Phase::Finalizing && !state.agenda.finalizing && state.finalize_at <= now {
         state.agenda.finalizing = true;
-        decision.then.push(Command::Finalize);
+        then.push(Command::Finalize);
     }
     #[cfg(debug_assertions)]
     if is_small(state) {
@@ -74,7 +88,7 @@ pub fn decide(plan: &Plan, state: &mut State, now: Timestamp) -> Result<Decision
             panic!("{violation}");
         }
     }
-    Ok(decision)
+    Ok(())
 }
 
 #[cfg(debug_assertions)]

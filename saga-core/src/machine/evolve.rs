@@ -2,7 +2,8 @@
 
 use crate::id::{ItemRef, StepIndex, Timestamp};
 use crate::journal::{Cause, Event, Failure, FailureKind, ProbeAnswer, Record, Rest};
-use crate::machine::state::{Agenda, Effect, Item, ItemPhase, Phase, State, count, places};
+use crate::machine::item::{Effect, Item, ItemPhase, Items};
+use crate::machine::state::{Agenda, Phase, State, count, places};
 use crate::payload::Payload;
 use crate::plan::{Plan, Shape};
 
@@ -206,12 +207,12 @@ impl Fold<'_> {
                 let mut item = Item::new(ItemPhase::Waiting);
                 item.attempts = 1;
                 item.since = at;
-                self.state.steps[step.at()].items = vec![item];
+                self.state.steps[step.at()].items = Items::One([item]);
                 self.set_phase(ItemRef::new(step, 0), ItemPhase::Running);
             }
             Shape::Each { .. } => {
                 let this = &mut self.state.steps[step.at()];
-                this.items = this.elements.iter().map(|_| Item::new(ItemPhase::Waiting)).collect();
+                this.items = Items::Many(this.elements.iter().map(|_| Item::new(ItemPhase::Waiting)).collect());
                 if this.items.is_empty() {
                     self.complete(step);
                 } else {

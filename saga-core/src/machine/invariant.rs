@@ -1,7 +1,8 @@
 //! What must hold in every state.
 
 use crate::id::{ItemRef, StepIndex};
-use crate::machine::state::{Effect, Fate, ItemPhase, Phase, State};
+use crate::machine::item::{Effect, ItemPhase};
+use crate::machine::state::{Fate, Phase, State};
 use crate::plan::Plan;
 
 /// A state that must not exist. It is a fault of the machine.
@@ -31,7 +32,7 @@ fn ensure(condition: bool, what: impl FnOnce() -> String) -> Result<(), Violatio
 
 fn items(state: &State) -> impl Iterator<Item = (ItemRef, ItemPhase)> {
     (0u32..).zip(&state.steps).flat_map(|(step, this)| {
-        (0u32..).zip(&this.items).map(move |(at, item)| (ItemRef::new(StepIndex(step), at), item.phase))
+        (0u32..).zip(&*this.items).map(move |(at, item)| (ItemRef::new(StepIndex(step), at), item.phase))
     })
 }
 
@@ -130,7 +131,8 @@ mod tests {
     use crate::id::{SagaName, StepName, Timestamp};
     use crate::journal::Event;
     use crate::machine::evolve;
-    use crate::machine::state::{Item, count};
+    use crate::machine::item::{Item, Items};
+    use crate::machine::state::count;
     use crate::payload::Payload;
     use crate::plan::{PlanParts, Recovery, Shape, StepParts, Wire};
     use crate::policy::Retry;
@@ -225,7 +227,7 @@ mod tests {
         let plan = plan(Recovery::ReadOnly);
         let second = |state: &mut State| {
             state.steps[1].started = true;
-            state.steps[1].items = vec![Item::new(ItemPhase::Waiting)];
+            state.steps[1].items = Items::One([Item::new(ItemPhase::Waiting)]);
         };
         is_noticed(&plan, "step b started before its dependency 0", second);
         // Unless what it was built on has been undone since, or is being undone.
@@ -244,7 +246,7 @@ mod tests {
         let undone = |state: &mut State, step: usize| {
             (state.phase, state.in_flight, state.draining) = (Phase::RollingBack, 0, 0);
             state.steps[0].items[0].phase = ItemPhase::Waiting;
-            state.steps[step].items = vec![Item::new(ItemPhase::Undone)];
+            state.steps[step].items = Items::One([Item::new(ItemPhase::Undone)]);
             state.steps[step].fate = Fate::Unwinds;
             state.remaining = count(state.steps.iter().filter(|step| !step.is_complete()).count());
         };
@@ -272,7 +274,7 @@ mod tests {
             state.steps[0].succeeded = 1;
             state.remaining = 1;
             state.steps[1].started = true;
-            state.steps[1].items = vec![Item::new(ItemPhase::Failed)];
+            state.steps[1].items = Items::One([Item::new(ItemPhase::Failed)]);
             state.steps[1].items[0].effect = Effect::Unknown;
         };
         is_noticed(&plan, "must halt the run", failed);

@@ -17,6 +17,7 @@
 mod decide;
 mod evolve;
 mod invariant;
+mod item;
 mod observe;
 mod operated;
 mod report;
@@ -24,9 +25,11 @@ mod resumed;
 mod state;
 mod unwind;
 
+pub(crate) use decide::decide_by;
 pub use decide::{Command, Decision, decide};
 pub use evolve::{IllegalEvent, evolve, replay};
 pub use invariant::{Violation, check_invariants};
+pub use item::{Effect, ItemPhase};
 pub use observe::{AttemptResult, NotAllowed, Observation, RetryHint, observe, operate};
 pub use report::outcome;
-pub use state::{Effect, ItemPhase, Phase, State};
+pub use state::{Phase, State};

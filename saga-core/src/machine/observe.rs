@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::id::{Epoch, ItemRef, Timestamp, WorkerId};
 use crate::journal::{Actor, Cause, Event, Failure, FailureKind, ProbeAnswer, Rest, Verb};
-use crate::machine::state::{ItemPhase, Phase, State};
+use crate::machine::item::ItemPhase;
+use crate::machine::state::{Phase, State};
 use crate::payload::Payload;
 use crate::plan::{Plan, Recovery};
 use crate::policy::Retry;

@@ -3,7 +3,8 @@
 use crate::id::{ItemRef, StepIndex, Timestamp};
 use crate::journal::{Actor, Rest, Verb};
 use crate::machine::evolve::{Fallible, Fold, ensure};
-use crate::machine::state::{Effect, ItemPhase, Phase};
+use crate::machine::item::{Effect, ItemPhase};
+use crate::machine::state::Phase;
 use crate::payload::Payload;
 
 impl Fold<'_> {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::id::ItemRef;
 use crate::journal::{Actor, Cause, Rest};
-use crate::machine::state::{Effect, Fate, ItemPhase, State};
+use crate::machine::item::{Effect, ItemPhase};
+use crate::machine::state::{Fate, State};
 use crate::outcome::{Abandoned, Halted, Left, Outcome, Place, Residue, RolledBack, Stuck};
 use crate::payload::Payload;
 use crate::plan::{Plan, Recovery, Shape};

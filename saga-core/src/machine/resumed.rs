@@ -3,7 +3,8 @@
 use crate::id::{ItemRef, StepIndex, Timestamp};
 use crate::journal::{Failure, FailureKind, FailureOrigin};
 use crate::machine::evolve::Fold;
-use crate::machine::state::{Agenda, Effect, Item, ItemPhase, State};
+use crate::machine::item::{Effect, Item, ItemPhase};
+use crate::machine::state::{Agenda, State};
 
 impl Fold<'_> {
     /// The worker that drove the run is gone: attempts in flight are over, and what they did is unknown.
@@ -57,7 +58,7 @@ impl State {
     pub fn is_in_journal(&self) -> bool {
         let Agenda { starts, probes, guard_asked, finalizing } = &self.agenda;
         let asks_nothing = starts.is_empty() && probes.is_empty() && !guard_asked && !finalizing;
-        let mut items = self.steps.iter().flat_map(|step| &step.items);
+        let mut items = self.steps.iter().flat_map(|step| &*step.items);
         asks_nothing && !items.any(|item| matches!(item.phase, ItemPhase::Probing(_)))
     }
 

@@ -3,7 +3,8 @@
 use crate::id::{ItemRef, StepIndex, Timestamp};
 use crate::journal::Cause;
 use crate::machine::evolve::Fold;
-use crate::machine::state::{Fate, ItemPhase, Phase, places};
+use crate::machine::item::ItemPhase;
+use crate::machine::state::{Fate, Phase, places};
 
 impl Fold<'_> {
     /// Fixes the fate of every step, and schedules the first compensations.

@@ -138,12 +138,13 @@ impl<App: Send + Sync + 'static> Core<App> {
         line: Receiver,
         slot: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + 'static {
-        // Made here, not in the future, which would have room for all that it is made of.
+        // Made here, and not moved by the future, which would have room for it twice.
         let app = self.driving.as_ref().map(|driving| Arc::clone(&driving.app));
-        let driver = app.map(|app| Driver::new(Arc::clone(&self.shared), app, taken, line));
+        let mut driver = app.map(|app| Driver::new(Arc::clone(&self.shared), app, taken, line));
         async move {
-            let Some(driver) = driver else { return };
-            let (line, end) = driver.drive().await;
+            let Some(driving) = &mut driver else { return };
+            let end = driving.drive().await;
+            let Some(line) = driver.take().map(Driver::into_line) else { return };
             drop(slot);
             self.let_go(&line, end);
         }

@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use crate::action::{RunScope, StepError};
 use crate::id::Seq;
 use crate::journal::Event;
-use crate::machine::{Command, IllegalEvent, Observation, State, decide, evolve, observe, outcome};
+use crate::machine::{Command, IllegalEvent, Observation, State, decide_by, evolve, observe, outcome};
 use crate::outcome::Outcome;
 use crate::panics::panic_message;
 use crate::payload::Payload;
@@ -22,9 +22,9 @@ use crate::plan::Plan;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
 use crate::runtime::core::Taken;
-use crate::runtime::draft::Draft;
+use crate::runtime::draft::{Draft, recycle};
 use crate::runtime::error::ParkReason;
-use crate::runtime::execute::Executor;
+use crate::runtime::execute::{Executor, Flight};
 use crate::runtime::in_flight::InFlight;
 use crate::runtime::line::{Mail, Receiver};
 use crate::runtime::metrics;
@@ -49,8 +49,10 @@ pub(crate) struct Driver<App> {
     executor: Arc<Executor<App>>,
     line: Receiver,
     state: Where,
-    in_flight: InFlight<Observation>,
+    in_flight: InFlight<Flight>,
     seen: Vec<Seen>,
+    /// What is to be done when the append is durable.
+    commands: Vec<Command>,
 }
 
 /// Where the state of a run is.
@@ -124,7 +126,6 @@ struct Turn {
     unwritten: Option<Box<Append>>,
     /// To be given when the events are durable.
     replies: Vec<Reply>,
-    commands: Vec<Command>,
 }
 
 impl<App: Send + Sync + 'static> Driver<App> {
@@ -138,13 +139,19 @@ impl<App: Send + Sync + 'static> Driver<App> {
             state: Where::Here(state),
             in_flight: InFlight::None,
             seen: seen.into_iter().map(Seen::from).collect(),
+            commands,
         };
-        driver.begin(commands);
+        driver.begin();
         driver
     }
 
+    /// The line, when it does not drive any more.
+    pub(crate) fn into_line(self) -> Receiver {
+        self.line
+    }
+
     /// Drives the run until it comes to rest, or until this process has to let go of it.
-    pub(crate) async fn drive(mut self) -> (Receiver, End) {
+    pub(crate) async fn drive(&mut self) -> End {
         metrics::in_flight(1.0);
         let end = {
             let (shared, line) = (Arc::clone(&self.shared), Arc::clone(self.line.line()));
@@ -167,10 +174,10 @@ impl<App: Send + Sync + 'static> Driver<App> {
             })
             .await
         };
-        let Self { line, mut in_flight, .. } = self;
+        let mut in_flight = std::mem::replace(&mut self.in_flight, InFlight::None);
         let is_lost = matches!(end, End::Lost);
         if is_lost {
-            line.line().scope.lose();
+            self.scope().lose();
         }
         let stopping = move || {
             if is_lost {
@@ -181,10 +188,10 @@ impl<App: Send + Sync + 'static> Driver<App> {
         };
         // What actions own may panic as it is dropped.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(stopping)) {
-            error!(run = %line.line().run(), "an action that was stopped panicked: {}", panic_message(&*panic));
+            error!(run = %self.scope().run, "an action that was stopped panicked: {}", panic_message(&*panic));
         }
         metrics::in_flight(-1.0);
-        (line, end)
+        end
     }
 
     async fn turns(&mut self) -> End {
@@ -215,7 +222,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
         if let Some(append) = unwritten.take() {
             Box::pin(self.commit(append)).await?;
         }
-        self.act(turn.replies, turn.commands)
+        self.act(turn.replies)
     }
 
     /// Judges all that was seen, decides what follows from it, and writes it down if the store answers at once.
@@ -236,7 +243,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
         let Where::Here(state) = &mut self.state else { unreachable!("a turn begins with the state at hand") };
         let scope = &self.line.line().scope;
         let plan = &*self.executor.definition.plan;
-        let mut turn = Turn { unwritten: None, replies: Vec::new(), commands: Vec::new() };
+        let mut turn = Turn { unwritten: None, replies: Vec::new() };
         let mut draft = Draft::new(state.seq(), now);
         // Stable: what is of one rank is judged in the order in which it came.
         self.seen.sort_by_key(rank);
@@ -257,17 +264,19 @@ impl<App: Send + Sync + 'static> Driver<App> {
         }
         // While parking, what was seen is written down; what follows from it is decided when the run is taken up again.
         if !self.shared.parking.is_given() {
-            let decision = decide(plan, state, now).map_err(illegal)?;
-            for event in decision.append {
+            let written = |event| {
                 trace(plan, scope, &event);
                 draft.push(event);
-            }
-            turn.commands = decision.then;
+            };
+            decide_by(plan, state, now, &mut self.commands, written).map_err(illegal)?;
         }
-        if !draft.records.is_empty() {
+        if !draft.is_empty() {
             let mut append = draft.append(scope, state.status());
             match self.shared.committer.commit_now(&mut append) {
-                Some(answer) => self.written(answer)?,
+                Some(answer) => {
+                    recycle(append);
+                    self.written(answer)?;
+                }
                 None => turn.unwritten = Some(Box::new(append)),
             }
         }
@@ -275,13 +284,13 @@ impl<App: Send + Sync + 'static> Driver<App> {
     }
 
     /// Acts upon what is durable.
-    fn act(&mut self, replies: Vec<Reply>, commands: Vec<Command>) -> Result<(), End> {
+    fn act(&mut self, replies: Vec<Reply>) -> Result<(), End> {
         replies.into_iter().for_each(Reply::done);
         let state = self.state();
         if state.is_aborting() || state.is_settled() {
             self.scope().abort();
         }
-        self.begin(commands);
+        self.begin();
         self.settled()
     }
 
@@ -304,6 +313,8 @@ impl<App: Send + Sync + 'static> Driver<App> {
         if self.line.take_ready() {
             let waker = waker_ref(self.line.line());
             while let Poll::Ready(ended) = self.in_flight.poll_ended(&mut Context::from_waker(&waker)) {
+                // One end at a time is all that most runs ever see.
+                self.seen.reserve_exact(usize::from(self.seen.is_empty()));
                 self.seen.push(ended.into());
             }
         }
@@ -331,12 +342,15 @@ impl<App: Send + Sync + 'static> Driver<App> {
         }
     }
 
-    fn begin(&mut self, commands: Vec<Command>) {
-        for command in commands {
-            let future = self.executor.execute(self.state(), command);
-            self.in_flight.push(future);
+    fn begin(&mut self) {
+        let mut commands = std::mem::take(&mut self.commands);
+        for command in commands.drain(..) {
+            let flight = self.executor.execute(self.state(), command);
+            self.in_flight.push(flight);
             self.line.set_ready();
         }
+        // Its memory is used again.
+        self.commands = commands;
     }
 
     fn settled(&self) -> Result<(), End> {
@@ -380,7 +394,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
             && state.is_in_journal()
         {
             self.state = Where::Journaled(state.seq());
-            self.seen = Vec::new();
+            (self.seen, self.commands) = (Vec::new(), Vec::new());
         }
     }
 

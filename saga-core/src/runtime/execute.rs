@@ -2,11 +2,10 @@
 //!
 //! Whatever the user's code does in there (fail, panic, take too long), the future ends with an observation.
 
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,15 +13,16 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tracing::instrument::Instrumented;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::action::{Ctx, Link, Probe, Role, Scope, StepError, Stop, UndoPayloads};
 use crate::definition::Definition;
 use crate::id::{ItemRef, RunId, StepIndex, StepName};
 use crate::journal::{FailureKind, FailureOrigin, ProbeAnswer};
-use crate::machine::{AttemptResult, Command, Observation, State, outcome};
-use crate::panics::panic_message;
+use crate::machine::{Command, Observation, State, outcome};
 use crate::payload::Payload;
+use crate::runtime::attempt::{AttemptOf, attempt_of, parts};
 use crate::runtime::line::{Line, Mail};
 use crate::runtime::metrics;
 
@@ -44,42 +44,30 @@ pub(crate) struct Executor<App> {
 
 impl<App: Send + Sync + 'static> Executor<App> {
     /// The future that executes a command, which the state that it came from must still stand behind.
-    pub(crate) fn execute(self: &Arc<Self>, state: &State, command: Command) -> BoxFuture<'static, Observation> {
-        match command {
-            Command::Run { of, attempt } => self.run_action(state, of, attempt),
+    pub(crate) fn execute(self: &Arc<Self>, state: &State, command: Command) -> Flight {
+        Flight::Other(match command {
+            Command::Run { of, attempt } => return self.run_action(state, of, attempt),
             Command::Probe { of } => self.probe(state, of),
             Command::Undo { of, attempt } => self.undo(state, of, attempt),
             Command::AskGuard => self.ask_guard(),
             Command::Finalize => self.finalize(state),
-        }
+        })
     }
 
-    fn run_action(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32) -> BoxFuture<'static, Observation> {
+    fn run_action(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32) -> Flight {
         let plan = &self.definition.plan;
         let step = plan.step(of.step);
         let Some(input) = state.item_input(plan, of) else {
             let missing = StepError::new(FailureKind::Rejected, FailureOrigin::Undecodable, "the item has no input");
-            return futures::future::ready(Observation::Attempt { of, attempt, result: Err(parts(missing)) }).boxed();
+            let failed = Observation::Attempt { of, attempt, result: Err(parts(missing)) };
+            return Flight::Other(futures::future::ready(failed).boxed());
         };
         let ctx = self.action_context(state, of, attempt);
         let scope = Arc::clone(ctx.scope());
-        let code = (self.definition.steps[of.step.at()].run)(ctx, input);
+        let code = attempt_of(step.timeout, (self.definition.steps[of.step.at()].run)(ctx, input));
         let span =
             info_span!("attempt", saga = %plan.saga(), run = %self.run(), step = %step.name, item = of.item, attempt);
-        let timeout = step.timeout;
-        async move {
-            let started = tokio::time::Instant::now();
-            let result = attempt_of(timeout, code).await;
-            scope.over.store(true, Ordering::SeqCst);
-            metrics::attempt_ended(&scope.run.saga, &scope.step, started, result.is_ok());
-            match &result {
-                Ok(_) => debug!(took = ?started.elapsed(), "the action succeeded"),
-                Err((error, _)) => warn!(took = ?started.elapsed(), %error, kind = ?error.kind, "the action failed"),
-            }
-            Observation::Attempt { of, attempt, result }
-        }
-        .instrument(span)
-        .boxed()
+        Flight::Action(Action { of, attempt, scope, began: tokio::time::Instant::now(), code }.instrument(span))
     }
 
     fn undo(self: &Arc<Self>, state: &State, of: ItemRef, attempt: u32) -> BoxFuture<'static, Observation> {
@@ -226,48 +214,48 @@ impl<App: Send + Sync + 'static> Executor<App> {
     }
 }
 
-fn parts(error: StepError) -> (crate::Failure, Option<Duration>) {
-    let hint = error.delay();
-    (error.into_failure(), hint)
+/// Something in flight, which ends with an observation.
+///
+/// What most runs have in flight is an action, so that has a place of its own, without a box.
+pub(crate) enum Flight {
+    Action(Instrumented<Action>),
+    Other(BoxFuture<'static, Observation>),
 }
 
-/// Runs user code to some end: its own, a panic, or the timeout.
-///
-/// Written out, because the usual combinators hold the code three times over, and room for a timer that most code has not.
-async fn attempt_of<T>(timeout: Option<Duration>, code: BoxFuture<'static, Result<T, StepError>>) -> AttemptResult<T> {
-    let mut code = Some(code);
-    let mut timer = timeout.map(|limit| Box::pin(tokio::time::sleep(limit)));
-    let mut poll = move |cx: &mut Context<'_>| {
-        let ended = match &mut code {
-            Some(running) => running.as_mut().poll(cx).map(Some),
-            None => Poll::Pending,
-        };
-        let ended = match &mut timer {
-            Some(timer) if ended.is_pending() => timer.as_mut().poll(cx).map(|()| None),
-            _ => ended,
-        };
-        if ended.is_ready() {
-            // Here, where panics are caught: code that is stopped may panic as it is dropped.
-            code = None;
+impl Future for Flight {
+    type Output = Observation;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Observation> {
+        match self.get_mut() {
+            Self::Action(action) => Pin::new(action).poll(cx),
+            Self::Other(other) => other.as_mut().poll(cx),
         }
-        ended
-    };
-    let ended = poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| poll(cx))) {
-        Ok(ended) => ended.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
-    });
-    let result = match ended.await {
-        Ok(Some(result)) => result,
-        Ok(None) => {
-            let what = format_args!("not done after {:?}", timeout.unwrap_or_default());
-            Err(StepError::new(FailureKind::Failed, FailureOrigin::TimedOut, what))
+    }
+}
+
+/// An attempt of an action.
+pub(crate) struct Action {
+    of: ItemRef,
+    attempt: u32,
+    scope: Arc<Scope>,
+    began: tokio::time::Instant,
+    code: AttemptOf<Payload>,
+}
+
+impl Future for Action {
+    type Output = Observation;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Observation> {
+        let result = ready!(Pin::new(&mut self.code).poll(cx));
+        let Self { of, attempt, scope, began, .. } = &*self;
+        scope.over.store(true, Ordering::SeqCst);
+        metrics::attempt_ended(&scope.run.saga, &scope.step, *began, result.is_ok());
+        match &result {
+            Ok(_) => debug!(took = ?began.elapsed(), "the action succeeded"),
+            Err((error, _)) => warn!(took = ?began.elapsed(), %error, kind = ?error.kind, "the action failed"),
         }
-        Err(panic) => {
-            let what = format!("panicked: {}", panic_message(&*panic));
-            Err(StepError::new(FailureKind::Fatal, FailureOrigin::Panicked, what))
-        }
-    };
-    result.map_err(parts)
+        Poll::Ready(Observation::Attempt { of: *of, attempt: *attempt, result })
+    }
 }
 
 #[async_trait]

@@ -54,13 +54,19 @@ pub(super) struct Follower<App> {
 impl<App: Send + Sync + 'static> Follower<App> {
     /// `last` is what there was to follow when the run was last heard of.
     pub(super) fn new(core: Arc<Core<App>>, run: RunId, last: Option<Following>) -> Self {
-        // A rest that was told then may be history: an operator may have moved the run on.
-        // And a store that failed for good then may work now.
-        let last = last.filter(|last| match last.clone().look() {
-            Progress::Settled(end) => !end.is_resting(),
-            told => !matches!(told, Progress::Failed(_)),
-        });
-        let following = core.registry.get(&run).map(Following::new).or(last);
+        let following = match last {
+            // If another claim has taken over, this one is told to stop, and the other is found then.
+            Some(last) if last.is_live() => Some(last),
+            last => {
+                // A rest that was told then may be history: an operator may have moved the run on.
+                // And a store that failed for good then may work now.
+                let last = last.filter(|last| match last.clone().look() {
+                    Progress::Settled(end) => !end.is_resting(),
+                    told => !matches!(told, Progress::Failed(_)),
+                });
+                core.registry.get(&run).map(Following::new).or(last)
+            }
+        };
         Self { core, run, following, watches: false, patience: Patience::default() }
     }
 

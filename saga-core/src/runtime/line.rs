@@ -250,6 +250,11 @@ impl Following {
         self.line.watched.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the run is driven under this claim, and nothing else was told.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.is_over() && matches!(*lock(&self.line.progress), Progress::Live)
+    }
+
     /// Whether nobody drives the run any more under this claim.
     pub(crate) fn is_over(&self) -> bool {
         self.line.over.load(Ordering::SeqCst)

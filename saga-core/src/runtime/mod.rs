@@ -8,6 +8,7 @@
 //!                                                       ▼  then: run, probe, undo, finalize   (execute)
 //! ```
 
+mod attempt;
 mod builder;
 mod cancel;
 mod claims;

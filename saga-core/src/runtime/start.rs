@@ -16,11 +16,11 @@ use tracing::debug;
 use crate::definition::{Definition, Saga};
 use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp};
 use crate::journal::Event;
-use crate::machine::{State, decide, evolve};
+use crate::machine::{State, decide_by, evolve};
 use crate::payload::Payload;
 use crate::runtime::committer::{CommitError, panicked};
 use crate::runtime::core::{Core, Taken};
-use crate::runtime::draft::encode;
+use crate::runtime::draft::{Draft, recycle};
 use crate::runtime::error::StartError;
 use crate::runtime::handle::RunHandle;
 use crate::runtime::line::{Following, Line, Receiver};
@@ -127,8 +127,9 @@ impl<App: Send + Sync + 'static> Core<App> {
             return Err(StartError::ShuttingDown);
         }
         // One start of an id at a time, so that the first one has entered the run when the second finds that it exists.
+        // Boxed, as all is that a start seldom waits for: one future is made for every start.
         let _reserved = match new.is_chosen {
-            true => Some(self.registry.reserve_in_turn(&new.run).await),
+            true => Some(Box::pin(self.registry.reserve_in_turn(&new.run)).await),
             false => None,
         };
         let NewStart { definition, run, input, key, deadline, .. } = new;
@@ -146,22 +147,21 @@ impl<App: Send + Sync + 'static> Core<App> {
         // The machine takes the first event of its own saga; were it not so, no run could ever start.
         let fault = |illegal| StartError::Store(Arc::new(StoreError::Corrupt { what: format!("{illegal}") }));
         evolve(plan, &mut state, now, &first).map_err(fault)?;
-        let mut events = vec![first];
+        let mut draft = Draft::new(Seq::ZERO, now);
+        draft.push(first);
         let mut commands = Vec::new();
         // A run that can be driven at once starts its first steps in the same append. One that has to wait for its turn, or
         // for a worker, starts none: nothing may count as started that nobody runs.
         let slot = self.driving.as_ref().and_then(|driving| Arc::clone(&driving.slots).try_acquire_owned().ok());
         if slot.is_some() {
-            let decision = decide(plan, &mut state, now).map_err(fault)?;
-            events.extend(decision.append);
-            commands = decision.then;
+            decide_by(plan, &mut state, now, &mut commands, |event| draft.push(event)).map_err(fault)?;
         }
         let claim = self.driving.as_ref().map(|_| FirstClaim { worker: self.worker.clone(), lease: self.lease });
-        let append = Append {
+        let mut append = Append {
             run: run.clone(),
             epoch: Epoch::FIRST,
             expected: Seq::ZERO,
-            records: encode(Seq::ZERO, now, events),
+            records: draft.into_records(),
             status: state.status(),
             at: now,
             start: Some(NewRun {
@@ -173,10 +173,17 @@ impl<App: Send + Sync + 'static> Core<App> {
             }),
         };
         let expires = Instant::now() + self.lease;
-        match self.shared.committer.commit(append).await {
+        let answer = match self.shared.committer.commit_now(&mut append) {
+            Some(answer) => {
+                recycle(append);
+                answer
+            }
+            None => Box::pin(self.shared.committer.commit(append)).await,
+        };
+        match answer {
             Ok(()) => {}
             Err(CommitError::Refused(Refused::Exists { .. })) => {
-                return Ok(Begun::Elsewhere(self.same_run(&definition, &run, &input).await?));
+                return Ok(Begun::Elsewhere(Box::pin(self.same_run(&definition, &run, &input)).await?));
             }
             Err(error) => return Err(error.into()),
         }

@@ -294,10 +294,7 @@ impl Faults {
     ///
     /// To damage a journal, flip a byte: `faults.edit(&run, Seq(2), |bytes| bytes[9] ^= 1)`.
     pub fn edit(&self, run: &RunId, seq: Seq, edit: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let mut runs = self.shared.runs();
-        let record =
-            runs.by_id.get_mut(run).and_then(|found| found.records.iter_mut().find(|record| record.seq == seq));
-        record.map(|record| edit(&mut record.bytes)).is_some()
+        self.shared.runs().by_id.get_mut(run).is_some_and(|found| found.journal.edit(seq, edit))
     }
 
     /// Flips a bit in the stored bytes of one record, and says whether there is such a record.

@@ -1,8 +1,8 @@
 //! A store in memory: the reference of what a store does, and the store of tests.
 
 mod faults;
+mod journal;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 pub use self::faults::{Fault, Faults};
 use self::faults::{FaultState, Turn};
+use self::journal::{Journal, Piece};
 use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
 use crate::store::head::{self, Head};
@@ -62,7 +63,7 @@ struct Runs {
 #[derive(Debug)]
 struct Run {
     head: Head,
-    records: Vec<EncodedRecord>,
+    journal: Journal,
 }
 
 impl MemoryStore {
@@ -109,32 +110,33 @@ impl Shared {
 }
 
 impl Runs {
-    /// Takes an append, but for its records, which are to be added to the run that is answered.
-    fn take(&mut self, append: &Append) -> Result<&mut Run, Refused> {
+    /// Takes an append; `piece` is made of its records.
+    fn take(&mut self, append: &Append, piece: Piece) -> Result<(), Refused> {
         head::check_form(append, MAX_RECORD_BYTES)?;
         let run = || append.run.clone();
         let Self { by_id, order, keys } = self;
-        let found = match (&append.start, by_id.entry(append.run.clone())) {
-            (Some(_), Entry::Occupied(_)) => return Err(Refused::Exists { run: run() }),
-            (None, Entry::Vacant(_)) => return Err(Refused::UnknownRun { run: run() }),
-            (None, Entry::Occupied(found)) => {
-                let found = found.into_mut();
+        let found = match (&append.start, by_id.get_mut(&append.run)) {
+            (Some(_), Some(_)) => return Err(Refused::Exists { run: run() }),
+            (None, None) => return Err(Refused::UnknownRun { run: run() }),
+            (None, Some(found)) => {
                 found.head.check(append)?;
                 found.head.advance(append);
                 found
             }
-            (Some(new), Entry::Vacant(free)) => {
+            (Some(new), None) => {
                 take_key(keys, new.key.as_ref(), &append.run)?;
                 order.insert(run());
-                free.insert(Box::new(Run { head: Head::start(append, new, Instant::now()), records: Vec::new() }))
+                let head = Head::start(append, new, Instant::now());
+                by_id.entry(run()).or_insert(Box::new(Run { head, journal: Journal::default() }))
             }
         };
+        found.journal.append(piece);
         if append.status.is_ended()
             && let Some(key) = &found.head.summary().key
         {
             keys.remove(key);
         }
-        Ok(found)
+        Ok(())
     }
 
     fn restore(&mut self, summary: &RunSummary, records: &[EncodedRecord]) -> Result<(), Refused> {
@@ -147,7 +149,9 @@ impl Runs {
             take_key(&mut self.keys, summary.key.as_ref(), &run)?;
         }
         self.order.insert(run.clone());
-        self.by_id.insert(run, Box::new(Run { head: Head::found(summary.clone()), records: records.to_vec() }));
+        let mut journal = Journal::default();
+        journal.append(Piece::of(records));
+        self.by_id.insert(run, Box::new(Run { head: Head::found(summary.clone()), journal }));
         Ok(())
     }
 
@@ -195,14 +199,8 @@ impl Store for MemoryStore {
             if turn == Turn::Crash {
                 (Vec::new(), turn)
             } else {
-                let answers: Vec<_> = batch
-                    .iter()
-                    .map(|append| {
-                        let run = runs.take(append)?;
-                        run.records.extend_from_slice(&append.records);
-                        Ok(())
-                    })
-                    .collect();
+                let answers: Vec<_> =
+                    batch.iter().map(|append| runs.take(append, Piece::of(&append.records))).collect();
                 let taken = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
                 let (appends, records) =
                     taken.fold((0, 0), |(appends, records), (append, _)| (appends + 1, records + append.records.len()));
@@ -225,8 +223,7 @@ impl Store for MemoryStore {
         self.alive().await?;
         let runs = self.runs();
         let found = runs.by_id.get(run).ok_or_else(|| StoreError::UnknownRun { run: run.clone() })?;
-        let from = usize::try_from(after.0).unwrap_or(usize::MAX).min(found.records.len());
-        Ok(found.records[from..].iter().take(limit).cloned().collect())
+        Ok(found.journal.read(after, limit))
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError> {
@@ -330,13 +327,15 @@ impl Store for MemoryStore {
     }
 
     fn append_now(&self, append: &mut Append) -> Option<Result<(), Refused>> {
+        // Before the lock, for which all runs wait.
+        let piece = Piece::of(&append.records);
         let mut runs = self.runs();
         if !self.shared.faults.is_sound(self.life) || append.is_for_anyone() {
             return None;
         }
-        let taken = runs.take(append);
+        let taken = runs.take(append, piece);
         self.shared.faults.count(taken.is_ok().then_some(append.records.len()));
-        Some(taken.map(|run| run.records.append(&mut append.records)))
+        Some(taken)
     }
 
     fn is_immediate(&self) -> bool {
