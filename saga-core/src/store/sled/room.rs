@@ -15,6 +15,7 @@
 //! does not tell them apart) the store goes without.
 
 use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 
 /// sled's unit: it begins a segment where the last one is full, and gives room back by whole ones.
 const SEGMENT_BYTES: u64 = 512 * 1024;
@@ -57,13 +58,33 @@ fn reserve(data: &File) -> bool {
 }
 
 /// Gives back what was reserved and never written. Nobody may have the file open who writes to it.
-pub(super) fn give_back(data: &File) -> std::io::Result<()> {
+///
+/// # Errors
+///
+/// What reading or cutting the file fails with.
+pub(super) fn give_back(data: &File) -> io::Result<()> {
     let Some(length) = length(data) else { return Ok(()) };
     let mut end = length;
     while end >= SEGMENT_BYTES && sparse::is_unwritten(data, end - SEGMENT_BYTES) {
         end -= SEGMENT_BYTES;
     }
-    if end < length { data.set_len(end) } else { Ok(()) }
+    // Not by segments, one after the other: what was read does not look unwritten any more.
+    if end < length && is_zero_from(data, end)? { data.set_len(end) } else { Ok(()) }
+}
+
+/// Whether the rest of the file reads as zeros. What file systems say of unwritten room has been wrong before, about data
+/// that was not on the disk yet; and what is cut off is gone.
+fn is_zero_from(mut data: &File, from: u64) -> io::Result<bool> {
+    data.seek(SeekFrom::Start(from))?;
+    let mut piece = Vec::new();
+    loop {
+        piece.clear();
+        match data.take(SEGMENT_BYTES).read_to_end(&mut piece)? {
+            0 => return Ok(true),
+            _ if piece.iter().any(|byte| *byte != 0) => return Ok(false),
+            _ => {}
+        }
+    }
 }
 
 fn length(data: &File) -> Option<u64> {
@@ -153,6 +174,17 @@ mod tests {
         let after = content(&data);
         assert!(after.starts_with(&[7; 100_000]) && after[700_000..].starts_with(b"the last"));
         assert!((700_008..700_008 + 2 * SEGMENT_BYTES).contains(&(after.len() as u64)), "{}", after.len());
+    }
+
+    /// Whatever a file system says of it.
+    #[test]
+    fn what_does_not_read_as_zeros_is_kept() {
+        let data = tempfile::tempfile().unwrap();
+        data.set_len(4 * SEGMENT_BYTES).unwrap();
+        assert!(is_zero_from(&data, 0).unwrap());
+        data.write_all_at(b"x", 3 * SEGMENT_BYTES).unwrap();
+        assert!(!is_zero_from(&data, 0).unwrap() && !is_zero_from(&data, 3 * SEGMENT_BYTES).unwrap());
+        assert!(is_zero_from(&data, 3 * SEGMENT_BYTES + 1).unwrap());
     }
 
     /// sled may write behind the end of the file at any time.
