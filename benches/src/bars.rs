@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use saga_core::store::{MemoryStore, Store};
-use saga_core::{Coordinator, Ctx, Saga, Shutdown, StepError, Timestamp};
+use saga_core::store::{MemoryStore, RunSummary, Store};
+use saga_core::{Coordinator, Ctx, RunId, Saga, Seq, Shutdown, StepError, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Failure;
@@ -43,6 +43,8 @@ pub async fn measure(place: &Place) -> Result<Vec<Bar>, Failure> {
         eprintln!("{}: {}", bar.what, bar.show_measured());
         bars.push(bar);
     };
+    // Before anything else: what the process has taken once it does not give back, and would be used again.
+    let memory = memory_of_waiting_runs().await?;
     let cpu = |one: f64, other: f64| format!("{} against {}", time(one), time(other));
 
     let (long, short) = in_turns(per_run(&chain(10_000), 1, 3), per_run(&chain(5), 1, 4_000)).await?;
@@ -65,9 +67,7 @@ pub async fn measure(place: &Place) -> Result<Vec<Bar>, Failure> {
     let bar = Bar::at_least("throughput in memory of 4 096 runs at a time, of that of 256", 90.0, Unit::Percent);
     add(bar.measured(100.0 * many / some, sagas_per_second(many, some)));
 
-    for bar in memory_of_waiting_runs().await? {
-        add(bar);
-    }
+    memory.into_iter().for_each(&mut add);
 
     let (sled, limit) = on_sled(place, 1, 9, LATENCY_TURNS).await?;
     let [sled, limit] = [sled, limit].map(|figures| figures.percentile(50).as_secs_f64() * 1e6);
@@ -192,7 +192,9 @@ pub(crate) fn waiting(expected: usize) -> Result<Saga<Gate, u64, u64>, Failure> 
 
 /// What one run takes of the process's memory while it waits, journal and payloads included, and when it has ended and been
 /// pruned.
-async fn memory_of_waiting_runs() -> Result<[Bar; 2], Failure> {
+async fn memory_of_waiting_runs() -> Result<[Bar; 3], Failure> {
+    // Kept to the end, so that nobody else gets its memory.
+    let (_filled, stored) = memory_of_stored_runs().await?;
     let (store, saga) = (MemoryStore::new(), waiting(WAITING)?);
     let mut grown = Vec::new();
     let mut after = Vec::new();
@@ -222,9 +224,28 @@ async fn memory_of_waiting_runs() -> Result<[Bar; 2], Failure> {
     Ok([
         Bar::at_most("memory of a waiting run, its journal in memory included", 1.0, Unit::Kibibytes)
             .measured(grown[0] / 1024.0, format!("{} runs", number(WAITING as f64))),
+        Bar::at_most("the same, without what its store keeps", 1.0, Unit::Kibibytes)
+            .measured((grown[0] - stored) / 1024.0, format!("the store keeps {:.2} KiB of each", stored / 1024.0)),
         Bar::at_most("memory of a run that has ended", 0.05, Unit::Kibibytes)
             .measured(left / 1024.0, format!("{} runs", number(WAITING as f64))),
     ])
+}
+
+/// What a store in memory keeps of one run that waits: a store is filled with copies of one, which nobody drives.
+async fn memory_of_stored_runs() -> Result<(MemoryStore, f64), Failure> {
+    let (store, saga, gate) = (MemoryStore::new(), waiting(1)?, Gate::new());
+    let coordinator = Coordinator::builder(store.clone(), gate.clone()).register(&saga).start().await?;
+    let run = coordinator.start(&saga, 1).await?;
+    gate.all.notified().await;
+    let (summary, journal) = (run.summary().await?, store.read(run.id(), Seq::ZERO, usize::MAX).await?);
+    coordinator.shutdown(Shutdown::Park { grace: Duration::ZERO }).await?;
+    let (filled, before) = (MemoryStore::new(), memory().unwrap_or_default());
+    for _ in 0..WAITING {
+        let copy = RunSummary { run: RunId::generate(), ..summary.clone() };
+        filled.restore(&copy, &journal).await??;
+    }
+    let grown = memory().unwrap_or_default().saturating_sub(before);
+    Ok((filled, grown as f64 / WAITING as f64))
 }
 
 #[cfg(test)]
