@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::id::RunId;
@@ -17,16 +18,17 @@ use crate::store::{RunStatus, RunSummary, StoreError};
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
-/// Waits a little longer every time, so that what is soon done is soon seen, and what takes long costs little.
+/// Waits each time for half as long as it has waited so far: what is soon done is soon seen, and what takes long costs little
+/// and is seen after half as much time again, at most.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    waited: Option<Duration>,
+    waited: Duration,
 }
 
 impl Patience {
     pub(super) async fn wait(&mut self) {
-        let wait = self.waited.map_or(FIRST_LOOK, |before| (before * 3 / 2).min(LONGEST_LOOK));
-        self.waited = Some(wait);
+        let wait = if self.waited.is_zero() { FIRST_LOOK } else { (self.waited / 2).min(LONGEST_LOOK) };
+        self.waited += wait;
         tokio::time::sleep(wait).await;
     }
 }
@@ -48,6 +50,8 @@ pub(super) struct Follower<App> {
     following: Option<Following>,
     /// Wants to know of every append, not only of the end.
     watches: bool,
+    /// When the run was left to the workers, if that was this process's doing, and it has not been looked at since.
+    started: Option<Instant>,
     patience: Patience,
 }
 
@@ -67,7 +71,13 @@ impl<App: Send + Sync + 'static> Follower<App> {
                 core.registry.get(&run).map(Following::new).or(last)
             }
         };
-        Self { core, run, following, watches: false, patience: Patience::default() }
+        Self { core, run, following, watches: false, started: None, patience: Patience::default() }
+    }
+
+    /// One who follows a run that was left to the workers then.
+    pub(super) fn since(mut self, started: Option<Instant>) -> Self {
+        self.started = started;
+        self
     }
 
     /// One who wants to know of every append that is made after a look, not only of the end.
@@ -98,6 +108,10 @@ impl<App: Send + Sync + 'static> Follower<App> {
                 following.watch();
             }
             self.following = Some(following);
+            return Ok(Standing::Live);
+        }
+        // Nobody could have driven a run to its end that has only just been left to whoever claims it.
+        if self.started.take().is_some_and(|at| at.elapsed() < FIRST_LOOK) {
             return Ok(Standing::Live);
         }
         let summary = match self.core.heads.get(&self.run).await {
@@ -141,5 +155,24 @@ impl<App: Send + Sync + 'static> Follower<App> {
             () = killed.given(), if !was_killed => {}
             () = self.patience.wait() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_long_looks_seldom_but_never_too_late() {
+        let (mut patience, began, mut looks) = (Patience::default(), Instant::now(), 0);
+        while began.elapsed() < Duration::from_secs(10) {
+            let before = began.elapsed();
+            patience.wait().await;
+            looks += 1;
+            let longest = (before / 2).clamp(FIRST_LOOK, LONGEST_LOOK);
+            // The clock of timers counts milliseconds, upwards.
+            assert!(began.elapsed() - before <= longest + Duration::from_millis(1), "after {before:?}");
+        }
+        assert!((20..40).contains(&looks), "{looks} looks");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::id::RunId;
 use crate::journal::{Actor, Record};
@@ -23,12 +24,20 @@ pub struct RunHandle<App, Out> {
     core: Arc<Core<App>>,
     run: RunId,
     following: Option<Following>,
+    /// When the run was started, if this process did that and left it to the workers.
+    started: Option<Instant>,
     output: PhantomData<fn() -> Out>,
 }
 
 impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
     pub(crate) fn new(core: Arc<Core<App>>, run: RunId, following: Option<Following>) -> Self {
-        Self { core, run, following, output: PhantomData }
+        Self { core, run, following, started: None, output: PhantomData }
+    }
+
+    /// The run has just been left to the workers.
+    pub(crate) fn left_to_workers(mut self) -> Self {
+        self.started = Some(Instant::now());
+        self
     }
 
     /// The run's id, under which it can be found again ([`Client::attach`](crate::Client::attach)).
@@ -82,7 +91,7 @@ impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
     }
 
     fn follower(&self) -> Follower<App> {
-        Follower::new(Arc::clone(&self.core), self.run.clone(), self.following.clone())
+        Follower::new(Arc::clone(&self.core), self.run.clone(), self.following.clone()).since(self.started)
     }
 
     /// Where the run stands.
@@ -135,6 +144,7 @@ impl<App, Out> Clone for RunHandle<App, Out> {
             core: Arc::clone(&self.core),
             run: self.run.clone(),
             following: self.following.clone(),
+            started: self.started,
             output: PhantomData,
         }
     }

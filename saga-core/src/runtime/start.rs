@@ -87,7 +87,9 @@ impl<App: Send + Sync + 'static> Core<App> {
                 answer.await.unwrap_or(Err(StartError::ShuttingDown))?
             }
         };
-        Ok(RunHandle::new(Arc::clone(self), run, started))
+        let handle = RunHandle::new(Arc::clone(self), run, started);
+        // Under an id that was chosen it may have been started before.
+        Ok(if self.driving.is_none() && !is_chosen { handle.left_to_workers() } else { handle })
     }
 
     async fn begin_and_go_on(

@@ -62,6 +62,19 @@ async fn what_a_client_starts_is_driven_by_a_worker_at_once() {
     assert_eq!(worker.in_memory(), 0);
 }
 
+/// Nobody can have driven it there yet, and with many short sagas every look counts.
+#[tokio::test(start_paused = true)]
+async fn a_client_does_not_look_for_the_end_of_what_it_has_just_started() {
+    let (store, saga) = (Wrapped::shared(), chain(3));
+    let client = client(&store, &saga);
+    let run = client.start(&saga, 1).await.unwrap();
+    let outcome_within = |millis| tokio::time::timeout(Duration::from_millis(millis), run.outcome());
+    outcome_within(5).await.expect_err("nobody drives it");
+    assert_eq!(store.heads(), 0);
+    outcome_within(100).await.expect_err("nobody drives it");
+    assert!(store.heads() > 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_client_starts_waits_for_a_worker() {
     let (store, world, saga) = (Wrapped::shared(), World::default(), chain(3));

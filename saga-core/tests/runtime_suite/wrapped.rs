@@ -37,6 +37,7 @@ struct Faults {
     pause_after: AtomicUsize,
     slow_reads: AtomicUsize,
     reads: AtomicUsize,
+    heads: AtomicUsize,
     paused: watch::Sender<Option<bool>>,
 }
 
@@ -121,6 +122,11 @@ impl Wrapped {
         self.faults.reads.load(Ordering::SeqCst)
     }
 
+    /// How often the heads of several runs were asked for, with or without success.
+    pub(crate) fn heads(&self) -> usize {
+        self.faults.heads.load(Ordering::SeqCst)
+    }
+
     /// Waits until a call is held up.
     pub(crate) async fn paused(&self) {
         self.faults.paused.subscribe().wait_for(|paused| *paused == Some(true)).await.unwrap();
@@ -193,6 +199,7 @@ impl Layer for Wrapped {
     }
 
     async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+        self.faults.heads.fetch_add(1, Ordering::SeqCst);
         if Self::take(&self.faults.headless) {
             return Err(StoreError::Unavailable { message: "injected".into(), source: None });
         }

@@ -10,6 +10,7 @@ mod read;
 mod retention;
 mod rows;
 mod schema;
+mod together;
 mod waves;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::hints::Hints;
+use self::together::Together;
 use crate::database::Database;
 use crate::options::Options;
 
@@ -41,6 +43,7 @@ pub struct PostgresStore {
     /// Where hints are told.
     channel: String,
     hints: Arc<Hints>,
+    reading: Together,
     /// Whether the pool is this store's own, and closes with it.
     owns_database: bool,
     closed: Arc<AtomicBool>,
@@ -98,6 +101,7 @@ impl PostgresStore {
             sql: Arc::new(statements),
             channel: hints::channel(database.schema_name()),
             hints: Arc::new(Hints::default()),
+            reading: Together::default(),
             owns_database: false,
             closed: Arc::new(AtomicBool::new(false)),
             calls: TaskTracker::new(),

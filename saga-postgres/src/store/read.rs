@@ -1,23 +1,17 @@
 //! Reading journals and heads.
 
+use std::sync::Arc;
+
 use saga_core::journal::EncodedRecord;
 use saga_core::store::{Page, Query, RunStatus, RunSummary, StoreError};
 use saga_core::{ExclusiveKey, RunId, SagaName, Seq};
 
 use super::PostgresStore;
-use super::rows::{self, SUMMARY, big, status_number};
+use super::rows::{self, SUMMARY, status_number};
+use super::together::{self, MOST_ROWS, Wanted};
 
 /// How many rows of a journal are asked for at once.
 const PAGE: usize = 1024;
-
-/// At least one row, with nulls, for a run that is there.
-const READ: &str = "
-SELECT j.seq, j.records
-FROM {schema}.runs AS r LEFT JOIN LATERAL (
-    SELECT j.seq, j.records FROM {schema}.journal AS j
-    WHERE j.run_no = r.no AND j.seq > $2 ORDER BY j.seq LIMIT $3
-) AS j ON true
-WHERE r.run = $1";
 
 /// The listings, after their columns. Each has the index that gives it in order, so that a page costs what is on it: the
 /// primary key, `runs_by_saga`, `runs_by_key`. Within the second, runs are in order for one saga and one status only, so the
@@ -57,7 +51,7 @@ ORDER BY r.run COLLATE \"POSIX\" LIMIT $1";
 /// The statements of reading, for one schema.
 #[derive(Debug)]
 pub(super) struct Statements {
-    read: String,
+    pub(super) read: Arc<str>,
     get: String,
     get_many: String,
     all: String,
@@ -70,7 +64,7 @@ impl Statements {
     pub(super) fn new(sql: impl Fn(&str) -> String) -> Self {
         let summaries = |from: &str| sql(&format!("SELECT {SUMMARY} {from}"));
         Self {
-            read: sql(READ),
+            read: sql(together::READ).into(),
             get: summaries("FROM {schema}.runs AS r WHERE r.run = $1"),
             get_many: summaries("FROM {schema}.runs AS r WHERE r.run = ANY ($1)"),
             all: summaries(ALL),
@@ -83,6 +77,7 @@ impl Statements {
     #[cfg(test)]
     pub(super) fn all(&self) -> Vec<(&'static str, String)> {
         let Self { read, get, get_many, all, of_status, of_saga, of_key } = self;
+        let read = &read.to_string();
         [
             ("read", read),
             ("get", get),
@@ -106,22 +101,21 @@ impl PostgresStore {
     ) -> Result<Vec<EncodedRecord>, StoreError> {
         let mut records: Vec<EncodedRecord> = Vec::new();
         let mut after = after;
+        // Most journals are short; of a long one the rest is read by itself.
+        let mut page = MOST_ROWS;
         loop {
             // A row has at least one record.
-            let rows_wanted = (limit - records.len()).clamp(1, PAGE);
-            let most = i64::try_from(rows_wanted).unwrap_or(i64::MAX);
-            let connection = self.database.connection().await?;
-            let rows = connection.query(&self.sql.read.read, &[&run.as_str(), &big(after.0), &most]).await?;
-            drop(connection);
-            if rows.is_empty() {
-                return Err(StoreError::UnknownRun { run: run.clone() });
-            }
-            for row in &rows {
-                let Some(last) = row.get::<_, Option<i64>>(0) else { return Ok(records) };
-                let found = rows::unpack(Seq(rows::number(last)?), row.get(1))?;
+            let rows_wanted = (limit - records.len()).clamp(1, page);
+            page = PAGE;
+            let wanted = Wanted { run: run.clone(), after, rows: rows_wanted };
+            let rows = self.reading.read(&self.database, &self.sql.read.read, wanted).await?;
+            let rows = rows.ok_or_else(|| StoreError::UnknownRun { run: run.clone() })?;
+            for (last, packed) in &rows {
+                let last = Seq(rows::number(*last)?);
+                let found = rows::unpack(last, packed)?;
                 let wanted = found.into_iter().filter(|record| record.seq > after).take(limit - records.len());
                 records.extend(wanted);
-                after = Seq(rows::number(last)?);
+                after = last;
             }
             if rows.len() < rows_wanted || records.len() >= limit {
                 return Ok(records);
