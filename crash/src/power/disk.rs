@@ -45,7 +45,6 @@ struct Pending {
 enum Change {
     Write { offset: u64, bytes: Arc<[u8]> },
     Truncate { length: u64 },
-    Extend { length: u64 },
 }
 
 #[derive(Debug)]
@@ -99,10 +98,6 @@ impl Disk {
             Event::Truncating { id, path, length } => {
                 let Some(file) = self.file(path) else { return };
                 file.pending.push(Pending { id: *id, change: Change::Truncate { length: *length }, done: None });
-            }
-            Event::Extending { id, path, length } => {
-                let Some(file) = self.file(path) else { return };
-                file.pending.push(Pending { id: *id, change: Change::Extend { length: *length }, done: None });
             }
             Event::Done { id, at } => {
                 for pending in self.files.iter_mut().flat_map(|file| &mut file.pending) {
@@ -219,7 +214,6 @@ impl Change {
     fn apply(&self, to: &mut Vec<u8>, mut kept: impl FnMut(u64) -> bool, sector: usize) {
         match self {
             Self::Truncate { length } => to.resize(usize::try_from(*length).unwrap_or(usize::MAX), 0),
-            Self::Extend { length } => to.resize(to.len().max(usize::try_from(*length).unwrap_or(usize::MAX)), 0),
             Self::Write { offset, bytes } => {
                 let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
                 let mut done = 0;

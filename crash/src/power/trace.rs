@@ -22,12 +22,6 @@ pub(super) enum Event {
         path: PathBuf,
         length: u64,
     },
-    /// A file is about to be made longer, if it is not as long already.
-    Extending {
-        id: u64,
-        path: PathBuf,
-        length: u64,
-    },
     /// Such a call came back.
     Done {
         id: u64,
@@ -150,13 +144,6 @@ impl Reader {
                     events.push(Event::Truncating { id: begun, path, length });
                 }
             }
-            "fallocate" => {
-                if let Some(path) = descriptor(&call.args).and_then(|path| self.inside(&path)) {
-                    let (from, bytes) = (number(&call.args, 2), number(&call.args, 3));
-                    let length = from.unwrap_or_default() + bytes.unwrap_or_default();
-                    events.push(Event::Extending { id: begun, path, length });
-                }
-            }
             // What changes names has its effect at once, at some time before it comes back; and is durable only once
             // the directory is synced.
             _ => {}
@@ -172,7 +159,7 @@ impl Reader {
         }
         let at = self.tick();
         match call.name {
-            "pwrite64" | "write" | "ftruncate" | "fallocate"
+            "pwrite64" | "write" | "ftruncate"
                 if descriptor(&call.args).and_then(|path| self.inside(&path)).is_some() =>
             {
                 events.push(Event::Done { id: begun, at });
@@ -232,13 +219,10 @@ pub(super) fn settle(events: &mut Vec<Event>, store: &Path, ended: u64) -> std::
             Event::Truncating { id, path, length } if !done.contains(id) => {
                 std::fs::metadata(store.join(path))?.len() == *length
             }
-            Event::Extending { id, path, length } if !done.contains(id) => {
-                std::fs::metadata(store.join(path))?.len() >= *length
-            }
             _ => true,
         };
         if was_done {
-            if let Event::Writing { id, .. } | Event::Truncating { id, .. } | Event::Extending { id, .. } = &event
+            if let Event::Writing { id, .. } | Event::Truncating { id, .. } = &event
                 && !done.contains(id)
             {
                 came_back.push(Event::Done { id: *id, at: ended });

@@ -14,7 +14,6 @@ use crate::store::sled::ended::{self, Ended};
 use crate::store::sled::frame::{Extent, Kind, Origin, Standing};
 use crate::store::sled::group::Group;
 use crate::store::sled::index::{FrameLog, Index, Live};
-use crate::store::sled::room::Room;
 use crate::store::sled::{Core, MAX_RECORD_BYTES, damaged};
 use crate::store::{Append, Refused, RunSummary, StoreError};
 
@@ -28,7 +27,6 @@ pub(super) struct Writer {
     pub(super) whole: u64,
     /// Bytes given to sled since the last sync.
     pub(super) unsynced: usize,
-    pub(super) room: Room,
     /// Frames that are of no use any more, once what was written meanwhile is synced.
     pub(super) spent: Vec<u64>,
     /// Frames that can go.
@@ -77,7 +75,7 @@ impl Core {
         self.disk.sync().map_err(|reason| self.poison(reason))?;
         let noted = self.disk.mark.write(writer.whole);
         noted.map_err(|error| self.poison(format!("it could not be noted what is durable: {error}")))?;
-        writer.room.given(std::mem::take(&mut writer.unsynced), &self.disk.data);
+        writer.unsynced = 0;
         writer.removable.append(&mut writer.spent);
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::store::StoreError;
 use crate::store::sled::lock::Lock;
 use crate::store::sled::mark::Mark;
-use crate::store::sled::{SledOptions, refused, room};
+use crate::store::sled::{SledOptions, refused};
 
 /// The format of the store as a whole.
 const FORMAT: u32 = 2;
@@ -43,7 +43,7 @@ pub(super) struct Disk {
     db: sled::Db,
     /// Our own handle on sled's file. The kernel reports a failed write-back once to each open file, and sled's thread
     /// that syncs twice a second only logs what it is told: with a handle of our own, we are told too.
-    pub(super) data: File,
+    data: File,
     /// How far the store was acknowledged.
     pub(super) mark: Mark,
     path: PathBuf,
@@ -56,7 +56,6 @@ impl Disk {
         std::fs::create_dir_all(path).map_err(|error| StoreError::io("the directory cannot be made", error))?;
         let lock = Lock::take(path)?;
         remove_leftovers(path).map_err(|error| StoreError::io("leftovers of a crash cannot be removed", error))?;
-        give_room_back(path).map_err(|error| StoreError::io("reserved room cannot be given back", error))?;
         let mark = Mark::open(path).map_err(|error| StoreError::io("the mark cannot be opened", error))?;
         let db = open_sled(path, options)?;
         check_format(&db)?;
@@ -128,21 +127,6 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Gives back what was reserved at the end of sled's file.
-fn give_room_back(path: &Path) -> io::Result<()> {
-    let data = match OpenOptions::new().read(true).write(true).open(path.join("db")) {
-        Ok(data) => data,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    // It is sled's lock: a store of this very process may be on its way out, and still write.
-    if data.try_lock().is_err() {
-        return Ok(());
-    }
-    room::give_back(&data)?;
-    data.unlock()
 }
 
 fn set_aside(path: &Path, name: &str) -> io::Result<()> {

@@ -11,9 +11,6 @@
 //! no use, what is still of use in the oldest is copied into new ones, so that a run that lives for months does not keep
 //! what came and went meanwhile.
 //!
-//! sled's file is longer than what was written to it: room at its end is reserved ahead, as a sync costs less where the
-//! file does not become longer (`room`).
-//!
 //! # What sled is not trusted with
 //!
 //! - *Its sync.* On Linux, `flush` ends in `sync_file_range`. The store calls `fdatasync` on sled's file itself.
@@ -103,7 +100,6 @@ mod lost;
 mod mark;
 mod read;
 mod recover;
-mod room;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -335,7 +331,7 @@ impl SledStore {
         self.blocking(Core::discard_lost_frames).await
     }
 
-    /// How large sled's file is, in bytes. Some 2 MiB of that may be room that is reserved for what comes.
+    /// How large sled's file is, in bytes.
     ///
     /// # Errors
     ///

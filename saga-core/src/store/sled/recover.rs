@@ -13,7 +13,6 @@ use crate::store::sled::ended::{self, Ended};
 use crate::store::sled::frame::{Directory, Extent, Kind, Origin, Standing, roll_mark};
 use crate::store::sled::index::{FrameLog, Index, Live};
 use crate::store::sled::mark::Found as Marked;
-use crate::store::sled::room::Room;
 use crate::store::sled::{Core, Damage, refused};
 
 /// After so many keys in a row that sled cannot read, the rest is taken for lost.
@@ -89,8 +88,7 @@ impl Core {
         let lost_entries = scan.lost_entries(&rolls, &mut index);
         let Scan { log, damage, lost, .. } = scan;
         let whole = log.next();
-        let writer =
-            Writer { log, whole, unsynced: 0, room: Room::default(), spent: Vec::new(), removable: Vec::new(), lost };
+        let writer = Writer { log, whole, unsynced: 0, spent: Vec::new(), removable: Vec::new(), lost };
         let core = Self::new(disk, index, writer, damage);
         {
             let mut writer = core.write()?;
