@@ -8,13 +8,12 @@ use std::task::{Context, Poll, Waker};
 
 use futures::FutureExt;
 use futures::task::waker_ref;
-use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use crate::action::{RunScope, StepError};
+use crate::action::RunScope;
 use crate::id::Seq;
 use crate::journal::Event;
-use crate::machine::{Command, IllegalEvent, Observation, State, decide_by, evolve, observe, outcome};
+use crate::machine::{Command, IllegalEvent, State, decide_by, evolve, observe, outcome};
 use crate::outcome::Outcome;
 use crate::panics::panic_message;
 use crate::payload::Payload;
@@ -26,9 +25,10 @@ use crate::runtime::draft::{Draft, recycle};
 use crate::runtime::error::ParkReason;
 use crate::runtime::execute::{Executor, Flight};
 use crate::runtime::in_flight::InFlight;
-use crate::runtime::line::{Mail, Receiver};
+use crate::runtime::line::Receiver;
 use crate::runtime::metrics;
 use crate::runtime::recovery::{fold, patiently};
+use crate::runtime::seen::{Reply, Seen, rank};
 use crate::runtime::signal::Signal;
 use crate::store::{Append, Refused, Store};
 
@@ -70,54 +70,6 @@ pub(crate) enum End {
     Lost,
     Parked(ParkReason),
     Failed(Arc<crate::store::StoreError>),
-}
-
-/// Something that was seen, and who waits for it to be durable.
-struct Seen {
-    what: Observation,
-    reply: Option<Reply>,
-}
-
-enum Reply {
-    Checkpoint(oneshot::Sender<Result<(), StepError>>),
-    Cancel(oneshot::Sender<()>),
-}
-
-impl Reply {
-    /// Whoever asked may have stopped waiting.
-    fn done(self) {
-        match self {
-            Self::Checkpoint(reply) => drop(reply.send(Ok(()))),
-            Self::Cancel(reply) => drop(reply.send(())),
-        }
-    }
-
-    /// What was seen makes no event.
-    fn of_no_consequence(self) {
-        match self {
-            Self::Checkpoint(reply) => {
-                drop(reply.send(Err(StepError::failed("the attempt has ended, nothing more can be recorded"))));
-            }
-            // It has what it wants: the run does not go forward.
-            Self::Cancel(reply) => drop(reply.send(())),
-        }
-    }
-}
-
-impl From<Observation> for Seen {
-    fn from(what: Observation) -> Self {
-        Self { what, reply: None }
-    }
-}
-
-/// In which order things are judged that were seen at the same time.
-fn rank(seen: &Seen) -> u8 {
-    match seen.what {
-        // What an attempt recorded it recorded before it ended.
-        Observation::Resumed { .. } | Observation::Checkpoint { .. } => 0,
-        Observation::Cancel { .. } | Observation::SubjectGone => 2,
-        _ => 1,
-    }
 }
 
 /// What one turn comes to.
@@ -228,7 +180,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
     /// Judges all that was seen, decides what follows from it, and writes it down if the store answers at once.
     fn judge(&mut self) -> Result<Turn, End> {
         while let Some(mail) = self.line.try_recv() {
-            self.seen.push(open(mail));
+            self.seen.push(mail.into());
         }
         // Nothing is begun either of what is in no journal: a probe, the guard.
         if self.shared.killed.is_given() {
@@ -448,17 +400,6 @@ fn trace(plan: &Plan, scope: &RunScope, event: &Event) {
         }
         Event::Operated { verb, by } => info!(%run, %verb, %by, "an operator moved the run on"),
         event => debug!(%run, ?event),
-    }
-}
-
-/// What a mail lets the run see.
-fn open(mail: Mail) -> Seen {
-    match mail {
-        Mail::Cancel(by, reply) => Seen { what: Observation::Cancel { by }, reply: Some(Reply::Cancel(reply)) },
-        Mail::Checkpoint(of, value, reply) => {
-            Seen { what: Observation::Checkpoint { of, value }, reply: Some(Reply::Checkpoint(reply)) }
-        }
-        Mail::SubjectGone => Observation::SubjectGone.into(),
     }
 }
 

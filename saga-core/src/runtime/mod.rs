@@ -32,6 +32,7 @@ mod operator;
 mod options;
 mod recovery;
 mod registry;
+mod seen;
 mod signal;
 mod start;
 
