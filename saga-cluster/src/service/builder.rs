@@ -9,7 +9,6 @@ use saga_core::{Client, Coordinator, RecoverError, WorkerId};
 use tracing::warn;
 
 use super::bounded::Bounded;
-use super::inner::Inner;
 use super::repair::in_transition;
 use super::runs::Runs;
 use super::{Service, ServiceError};
@@ -140,9 +139,9 @@ impl ServiceBuilder {
             }
         }
         // Apart, so that neither goes down with the other.
-        spawn(&inner, Arc::clone(&inner).keep_watch());
+        inner.spawn(Arc::clone(&inner).keep_watch());
         if let Some(long) = self.keep_runs {
-            spawn(&inner, Arc::clone(&inner).keep_runs_for(long));
+            inner.spawn(Arc::clone(&inner).keep_runs_for(long));
         }
         Ok(service)
     }
@@ -163,18 +162,6 @@ impl ServiceBuilder {
             .map_err(RecoverError::from)?;
         Ok(Service::new(Runs::driven_elsewhere(client), app, sagas).0)
     }
-}
-
-/// Spawns work that goes on until the service ends.
-fn spawn(inner: &Inner, work: impl Future<Output = ()> + Send + 'static) {
-    let stop = inner.stop.clone();
-    inner.tasks.spawn(async move {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = work => {}
-        }
-    });
 }
 
 fn app(

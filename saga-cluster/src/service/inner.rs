@@ -137,16 +137,25 @@ impl Inner {
         unreachable!("the last attempt returns");
     }
 
-    /// Mends in the background what could not be mended at once: no cluster stays in a status that no run stands for.
-    pub(super) fn look_after(self: &Arc<Self>, name: &ClusterName) -> JoinHandle<()> {
-        let (inner, name, stop) = (Arc::clone(self), name.clone(), self.stop.clone());
+    /// Spawns work that goes on whoever waits for it, until the service ends: then nothing comes of it.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<Option<T>> {
+        let stop = self.stop.clone();
         self.tasks.spawn(async move {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
-                () = inner.mend(&name) => {}
+                () = stop.cancelled() => None,
+                done = work => Some(done),
             }
         })
+    }
+
+    /// Mends in the background what could not be mended at once: no cluster stays in a status that no run stands for.
+    pub(super) fn look_after(self: &Arc<Self>, name: &ClusterName) -> JoinHandle<Option<()>> {
+        let (inner, name) = (Arc::clone(self), name.clone());
+        self.spawn(async move { inner.mend(&name).await })
     }
 
     /// Mends a cluster, however long that takes.

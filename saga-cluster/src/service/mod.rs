@@ -285,16 +285,8 @@ impl Service {
         &self,
         work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let stop = self.inner.stop.clone();
-        let task = self.inner.tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => Err(ServiceError::Stopped),
-                done = work => done,
-            }
-        });
-        match task.await {
-            Ok(done) => done,
+        match self.inner.spawn(work).await {
+            Ok(done) => done.unwrap_or(Err(ServiceError::Stopped)),
             Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
             Err(_) => Err(ServiceError::Stopped),
         }

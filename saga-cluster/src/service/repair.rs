@@ -128,7 +128,7 @@ impl Inner {
     /// the next moment.
     pub(super) async fn keep_watch(self: Arc<Self>) {
         let mut seen: HashMap<ClusterId, u64> = HashMap::new();
-        let mut mending: HashMap<ClusterName, JoinHandle<()>> = HashMap::new();
+        let mut mending: HashMap<ClusterName, JoinHandle<Option<()>>> = HashMap::new();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let listing = match self.repository().list().await {
