@@ -97,7 +97,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         let expires = Instant::now() + self.lease;
         match self.store.claim_run(&self.worker, run, self.lease).await {
             Ok(claim) if claim.summary.status == RunStatus::Running => {
-                let _following = self.drive_in_turn(claim.summary, expires);
+                let _following = self.drive_in_turn(claim.summary.into(), expires);
                 Ok(())
             }
             Ok(claim) => Ok(self.store.release(&[(run.clone(), claim.summary.epoch)]).await?),
@@ -131,7 +131,7 @@ impl<App: Send + Sync + 'static> Core<App> {
 
     /// Writes down that a claimed run is cancelled which nobody drives yet. What follows from it is decided by its driver.
     pub(super) async fn write_cancel(&self, claimed: &RunSummary, by: Actor) -> Result<(), End> {
-        let (definition, mut state) = self.load(claimed).await?;
+        let (definition, mut state) = self.load(claimed, None).await?;
         let (expected, now) = (state.seq(), self.shared.clock.now());
         let Some(event) = observe(&definition.plan, &state, Observation::Cancel { by }, now, 0.0) else {
             return Ok(());

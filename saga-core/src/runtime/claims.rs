@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -20,7 +20,7 @@ use crate::runtime::core::{Core, Driving};
 use crate::runtime::line::Mail;
 use crate::runtime::registry::ParkedRun;
 use crate::runtime::{error::ParkReason, error::RecoverError, metrics};
-use crate::store::{Claim, KnownSaga, Query, RunStatus, StoreError};
+use crate::store::{Claim, Found, Hint, Hints, KnownSaga, Query, RunStatus, StoreError};
 
 /// How many runs are claimed, or listed, in one call to the store.
 const PAGE: usize = 512;
@@ -48,7 +48,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         let mut claimed = Vec::new();
         if let Err(error) = self.claim_all(driving, &mut claimed).await {
             let claims: Vec<_> =
-                claimed.into_iter().map(|one| (one.claim.summary.run, one.claim.summary.epoch)).collect();
+                claimed.into_iter().map(|one| one.claim.summary).map(|head| (head.run, head.epoch)).collect();
             // As well as it goes: the leases expire.
             let _ = self.store.release(&claims).await;
             return Err(error.into());
@@ -89,9 +89,9 @@ impl<App: Send + Sync + 'static> Core<App> {
     }
 
     fn drive_all(self: &Arc<Self>, claimed: Vec<Claimed>) {
-        for Claimed { claim: Claim { summary, cancel }, expires } in claimed {
+        for Claimed { claim: Claim { summary, journal, cancel }, expires } in claimed {
             let run = summary.run.clone();
-            let _following = self.drive_in_turn(summary, expires);
+            let _following = self.drive_in_turn(Found { summary, journal }, expires);
             if let Some(by) = cancel {
                 self.pass_on_cancel(&run, by);
             }
@@ -172,12 +172,12 @@ impl<App: Send + Sync + 'static> Core<App> {
                 // Not held on to while it waits, but for the place to wait at.
                 let room = Arc::clone(&driving.room);
                 drop(waiting);
-                tokio::select! {
+                let hint = tokio::select! {
                     () = killed.cancelled() => return,
-                    () = tokio::time::sleep(every) => {}
-                    () = hinted(&mut hints) => {}
-                    () = room.notified() => {}
-                }
+                    () = tokio::time::sleep(every) => None,
+                    hint = hinted(&mut hints) => Some(hint),
+                    () = room.notified() => Some(Hint::Work),
+                };
                 let Some(core) = core.upgrade() else { return };
                 if Instant::now() >= rests {
                     core.registry.let_rest();
@@ -186,7 +186,7 @@ impl<App: Send + Sync + 'static> Core<App> {
                 let _under_way = core.tasks.token();
                 tokio::select! {
                     () = killed.cancelled() => return,
-                    _ = done("runs could not be claimed", core.look_for_work()) => {}
+                    _ = done("runs could not be claimed", core.look(hint)) => {}
                 }
             }
         });
@@ -243,11 +243,26 @@ impl<App: Send + Sync + 'static> Core<App> {
         }
     }
 
-    async fn look_for_work(self: &Arc<Self>) -> Result<(), StoreError> {
-        // What is being drained can still be cancelled.
+    /// Looks for what was hinted at, or for everything.
+    async fn look(self: &Arc<Self>, hint: Option<Hint>) -> Result<(), StoreError> {
+        if hint != Some(Hint::Work) {
+            self.look_for_requests().await?;
+        }
+        if hint != Some(Hint::Requests) {
+            self.look_for_work().await?;
+        }
+        Ok(())
+    }
+
+    async fn look_for_requests(&self) -> Result<(), StoreError> {
+        // Also while the worker shuts down: what is being drained can still be cancelled.
         for (run, by) in self.store.cancel_requests(&self.worker).await? {
             self.pass_on_cancel(&run, by);
         }
+        Ok(())
+    }
+
+    async fn look_for_work(self: &Arc<Self>) -> Result<(), StoreError> {
         let Some(driving) = self.driving.as_ref().filter(|_| !self.is_closing()) else { return Ok(()) };
         // After a long pause what this worker still holds has run out too: it must not take it away from itself.
         if self.registry.earliest_expiry().is_some_and(|expiry| expiry <= Instant::now()) {
@@ -306,11 +321,11 @@ async fn done(what: &str, call: impl Future<Output = Result<(), StoreError>>) ->
     }
 }
 
-/// Returns at the store's next hint; never, if it gives none.
-async fn hinted(hints: &mut Option<watch::Receiver<()>>) {
-    if let Some(receiver) = hints {
-        if receiver.changed().await.is_ok() {
-            return;
+/// The store's next hint; none ever, if it gives none.
+async fn hinted(hints: &mut Option<Hints>) -> Hint {
+    if let Some(listening) = hints {
+        if let Some(hint) = listening.next().await {
+            return hint;
         }
         *hints = None;
     }

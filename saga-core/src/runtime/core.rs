@@ -21,6 +21,7 @@ use crate::runtime::error::ParkReason;
 use crate::runtime::heads::Heads;
 use crate::runtime::line::{Line, Progress, Receiver};
 use crate::runtime::metrics;
+use crate::runtime::pace::Pace;
 use crate::runtime::registry::{ParkedRun, Registry};
 use crate::runtime::signal::Signal;
 use crate::store::{RunSummary, Store};
@@ -32,6 +33,8 @@ pub(crate) struct Core<App> {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) heads: Heads,
     pub(crate) sagas: Sagas<App>,
+    /// How long the runs of each saga take that are left to the workers.
+    pub(crate) paces: HashMap<(SagaName, u32), Arc<Pace>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) worker: WorkerId,
     pub(crate) lease: Duration,
@@ -109,6 +112,7 @@ impl<App: Send + Sync + 'static> Core<App> {
         Arc::new(Self {
             store,
             heads,
+            paces: sagas.keys().map(|key| (key.clone(), Arc::default())).collect(),
             sagas,
             shared: Arc::new(shared),
             worker,

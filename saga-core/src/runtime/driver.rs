@@ -355,7 +355,7 @@ impl<App: Send + Sync + 'static> Driver<App> {
     async fn recall(&mut self, seq: Seq) -> Result<bool, End> {
         let (shared, executor) = (Arc::clone(&self.shared), Arc::clone(&self.executor));
         let (plan, run) = (&executor.definition.plan, executor.line.run());
-        let mut reading = pin!(patiently(run, || fold(&*shared.store, plan, run, seq)));
+        let mut reading = pin!(patiently(run, || fold(&*shared.store, plan, run, seq, None)));
         let read = poll_fn(|cx| {
             self.poll_in_flight();
             // A store that cannot be read must not keep a run from being parked.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tracing::warn;
 
 use crate::id::RunId;
@@ -12,22 +11,33 @@ use crate::payload::Payload;
 use crate::runtime::core::Core;
 use crate::runtime::error::OutcomeError;
 use crate::runtime::line::{Following, Progress};
-use crate::store::{RunStatus, RunSummary, StoreError};
+use crate::runtime::pace::Left;
+use crate::store::{Found, RunStatus, StoreError};
 
-/// How soon a run is looked at again that another worker drives: at first, and at last.
+/// When a run is looked at that another worker drives and of which nothing is known: not before a short saga can have ended.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
-const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// How soon a run is looked at again: at the earliest, and at the latest.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// Waits each time for half as long as it has waited so far: what is soon done is soon seen, and what takes long costs little
-/// and is seen after half as much time again, at most.
-#[derive(Debug, Default)]
+/// Waits until what is waited for has probably come, and from then on each time for a quarter of what it has waited so far:
+/// what is soon done is soon seen, and what takes long costs little and is seen after a quarter as much time again, at most.
+#[derive(Debug)]
 pub(super) struct Patience {
     waited: Duration,
+    expects: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { waited: Duration::ZERO, expects: FIRST_LOOK }
+    }
 }
 
 impl Patience {
     pub(super) async fn wait(&mut self) {
-        let wait = if self.waited.is_zero() { FIRST_LOOK } else { (self.waited / 2).min(LONGEST_LOOK) };
+        let ahead = self.expects.saturating_sub(self.waited);
+        let wait = ahead.max(self.waited / 4).clamp(SHORTEST_WAIT, LONGEST_WAIT);
         self.waited += wait;
         tokio::time::sleep(wait).await;
     }
@@ -40,7 +50,7 @@ pub(super) enum Standing {
     /// It is at rest, and this process has just driven it there.
     Settled(Arc<Outcome<Payload>>),
     /// It is at rest. The journal tells how.
-    AtRest(RunSummary),
+    AtRest(Found),
 }
 
 /// One who follows a run.
@@ -50,8 +60,10 @@ pub(super) struct Follower<App> {
     following: Option<Following>,
     /// Wants to know of every append, not only of the end.
     watches: bool,
-    /// When the run was left to the workers, if that was this process's doing, and it has not been looked at since.
-    started: Option<Instant>,
+    /// If this process left the run to the workers, and its end is all that is waited for.
+    left: Option<Left>,
+    /// Whether it was looked at before.
+    has_looked: bool,
     patience: Patience,
 }
 
@@ -71,12 +83,15 @@ impl<App: Send + Sync + 'static> Follower<App> {
                 core.registry.get(&run).map(Following::new).or(last)
             }
         };
-        Self { core, run, following, watches: false, started: None, patience: Patience::default() }
+        Self { core, run, following, watches: false, left: None, has_looked: false, patience: Patience::default() }
     }
 
-    /// One who follows a run that was left to the workers then.
-    pub(super) fn since(mut self, started: Option<Instant>) -> Self {
-        self.started = started;
+    /// One who waits for the end of a run which this process may have left to the workers.
+    pub(super) fn until_end_of(mut self, left: Option<Left>) -> Self {
+        if let Some(left) = &left {
+            self.patience = Patience { waited: left.age(), expects: left.expected() };
+        }
+        self.left = left;
         self
     }
 
@@ -110,12 +125,12 @@ impl<App: Send + Sync + 'static> Follower<App> {
             self.following = Some(following);
             return Ok(Standing::Live);
         }
-        // Nobody could have driven a run to its end that has only just been left to whoever claims it.
-        if self.started.take().is_some_and(|at| at.elapsed() < FIRST_LOOK) {
+        // A run that has only just been left to the workers has not ended yet.
+        if !std::mem::replace(&mut self.has_looked, true) && self.left.as_ref().is_some_and(Left::is_early) {
             return Ok(Standing::Live);
         }
-        let summary = match self.core.heads.get(&self.run).await {
-            Ok(summary) => summary.ok_or_else(|| OutcomeError::UnknownRun(self.run.clone()))?,
+        let found = match self.core.heads.get(&self.run).await {
+            Ok(found) => found.ok_or_else(|| OutcomeError::UnknownRun(self.run.clone()))?,
             // Whoever waits for a run for hours is not to be sent away for a moment's disturbance.
             Err(error) if error.is_transient() && !self.core.is_closing() => {
                 warn!(run = %self.run, %error, "the run could not be looked at; tried again");
@@ -125,10 +140,14 @@ impl<App: Send + Sync + 'static> Follower<App> {
             Err(error) if matches!(*error, StoreError::Closed) => return Err(OutcomeError::Stopped(self.run.clone())),
             Err(error) => return Err(error.into()),
         };
+        let summary = &found.summary;
         if summary.status != RunStatus::Running {
-            return Ok(Standing::AtRest(summary));
+            if let Some(left) = self.left.take() {
+                left.has_ended(summary);
+            }
+            return Ok(Standing::AtRest(found));
         }
-        if let Some(parked) = self.core.parked(&summary) {
+        if let Some(parked) = self.core.parked(summary) {
             return Err(OutcomeError::Parked { run: self.run.clone(), reason: parked.reason });
         }
         if self.core.is_closing() {
@@ -160,6 +179,8 @@ impl<App: Send + Sync + 'static> Follower<App> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -169,10 +190,26 @@ mod tests {
             let before = began.elapsed();
             patience.wait().await;
             looks += 1;
-            let longest = (before / 2).clamp(FIRST_LOOK, LONGEST_LOOK);
+            let longest = if before.is_zero() { FIRST_LOOK } else { (before / 4).clamp(SHORTEST_WAIT, LONGEST_WAIT) };
             // The clock of timers counts milliseconds, upwards.
             assert!(began.elapsed() - before <= longest + Duration::from_millis(1), "after {before:?}");
         }
-        assert!((20..40).contains(&looks), "{looks} looks");
+        assert!((30..50).contains(&looks), "{looks} looks");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_knows_how_long_it_takes_looks_then() {
+        let expects = Duration::from_millis(1200);
+        let mut patience = Patience { waited: Duration::from_millis(100), expects };
+        let (began, mut looks) = (Instant::now(), Vec::new());
+        for _ in 0..4 {
+            patience.wait().await;
+            looks.push((began.elapsed() + Duration::from_millis(100)).as_millis());
+        }
+        assert_eq!(
+            looks,
+            [600, 1100, 1375, 1719],
+            "not more seldom than the longest wait, and then when it is expected"
+        );
     }
 }

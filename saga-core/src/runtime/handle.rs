@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures::Stream;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use crate::id::RunId;
 use crate::journal::{Actor, Record};
@@ -17,26 +16,27 @@ use crate::runtime::error::{CancelError, OutcomeError, ParkReason};
 use crate::runtime::events::events;
 use crate::runtime::follow::{Follower, Standing};
 use crate::runtime::line::Following;
-use crate::store::{RunSummary, StoreError};
+use crate::runtime::pace::Left;
+use crate::store::{Found, RunSummary, StoreError};
 
 /// A run that was started, to be waited for, watched or cancelled. Dropping it changes nothing of the run.
 pub struct RunHandle<App, Out> {
     core: Arc<Core<App>>,
     run: RunId,
     following: Option<Following>,
-    /// When the run was started, if this process did that and left it to the workers.
-    started: Option<Instant>,
+    /// If this process started the run and left it to the workers.
+    left: Option<Left>,
     output: PhantomData<fn() -> Out>,
 }
 
 impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
     pub(crate) fn new(core: Arc<Core<App>>, run: RunId, following: Option<Following>) -> Self {
-        Self { core, run, following, started: None, output: PhantomData }
+        Self { core, run, following, left: None, output: PhantomData }
     }
 
     /// The run has just been left to the workers.
-    pub(crate) fn left_to_workers(mut self) -> Self {
-        self.started = Some(Instant::now());
+    pub(crate) fn left_to_workers(mut self, left: Left) -> Self {
+        self.left = Some(left);
         self
     }
 
@@ -58,12 +58,12 @@ impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
     }
 
     async fn rest(&self) -> Result<Outcome<Payload>, OutcomeError> {
-        let mut follower = self.follower();
+        let mut follower = self.follower().until_end_of(self.left.clone());
         loop {
             match follower.look().await? {
                 Standing::Live => follower.changed().await,
                 Standing::Settled(outcome) => return Ok(Outcome::clone(&outcome)),
-                Standing::AtRest(summary) => match self.read_outcome(&summary).await {
+                Standing::AtRest(found) => match self.read_outcome(&found).await {
                     Ok(Some(outcome)) => return Ok(outcome),
                     Ok(None) => {}
                     Err(OutcomeError::Store(error)) if error.is_transient() => follower.pause().await,
@@ -74,9 +74,10 @@ impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
     }
 
     /// What the journal says, or `None` if the run was moved on since it was seen at rest.
-    async fn read_outcome(&self, summary: &RunSummary) -> Result<Option<Outcome<Payload>>, OutcomeError> {
+    async fn read_outcome(&self, found: &Found) -> Result<Option<Outcome<Payload>>, OutcomeError> {
         let parked = |reason: ParkReason| OutcomeError::Parked { run: self.run.clone(), reason: Arc::new(reason) };
-        let (definition, state) = match self.core.load_as(summary).await {
+        let Found { summary, journal } = found;
+        let (definition, state) = match self.core.load_as(summary, journal.as_deref()).await {
             Ok(loaded) => loaded,
             Err(ParkReason::Store(error)) => return Err(error.into()),
             Err(reason) => return Err(parked(reason)),
@@ -91,7 +92,7 @@ impl<App: Send + Sync + 'static, Out: DeserializeOwned> RunHandle<App, Out> {
     }
 
     fn follower(&self) -> Follower<App> {
-        Follower::new(Arc::clone(&self.core), self.run.clone(), self.following.clone()).since(self.started)
+        Follower::new(Arc::clone(&self.core), self.run.clone(), self.following.clone())
     }
 
     /// Where the run stands.
@@ -144,7 +145,7 @@ impl<App, Out> Clone for RunHandle<App, Out> {
             core: Arc::clone(&self.core),
             run: self.run.clone(),
             following: self.following.clone(),
-            started: self.started,
+            left: self.left.clone(),
             output: PhantomData,
         }
     }

@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::id::RunId;
 use crate::panics::panic_message;
-use crate::store::{RunSummary, Store, StoreError};
+use crate::store::{Found, Store, StoreError};
 
 /// How many heads are asked for in one call to the store.
-const MOST_HEADS: usize = 1024;
+const MOST_HEADS: usize = 256;
 
-type Answer = Result<Option<RunSummary>, Arc<StoreError>>;
+type Answer = Result<Option<Found>, Arc<StoreError>>;
 
 struct Request {
     run: RunId,
@@ -46,7 +46,7 @@ impl Heads {
             return answer;
         }
         // The loop has ended with its coordinator, and the handle is still there.
-        self.store.get(run).await.map_err(Arc::new)
+        self.store.get(run).await.map(|head| head.map(Found::from)).map_err(Arc::new)
     }
 }
 
@@ -54,9 +54,9 @@ async fn answer_batches(store: Arc<dyn Store>, mut incoming: mpsc::UnboundedRece
     let mut requests = Vec::new();
     while incoming.recv_many(&mut requests, MOST_HEADS).await > 0 {
         let runs: Vec<RunId> = requests.iter().map(|request| request.run.clone()).collect();
-        let asked = AssertUnwindSafe(store.get_many(&runs)).catch_unwind().await;
-        let found: Result<HashMap<RunId, RunSummary>, Arc<StoreError>> = match asked {
-            Ok(Ok(heads)) => Ok(heads.into_iter().map(|head| (head.run.clone(), head)).collect()),
+        let asked = AssertUnwindSafe(store.look(&runs)).catch_unwind().await;
+        let found: Result<HashMap<RunId, Found>, Arc<StoreError>> = match asked {
+            Ok(Ok(found)) => Ok(found.into_iter().map(|found| (found.summary.run.clone(), found)).collect()),
             Ok(Err(error)) => Err(Arc::new(error)),
             Err(panic) => {
                 let message = format!("it panicked: {}", panic_message(&*panic));

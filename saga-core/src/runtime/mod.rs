@@ -30,6 +30,7 @@ mod line;
 mod metrics;
 mod operator;
 mod options;
+mod pace;
 mod recovery;
 mod registry;
 mod seen;

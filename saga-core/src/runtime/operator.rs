@@ -166,14 +166,14 @@ impl<App: Send + Sync + 'static> Core<App> {
         }
         operated.unwrap_or_else(|panic| resume_unwind(panic))?;
         metrics::run_moved_on();
-        Ok(is_driven.then(|| self.drive_in_turn(claim.summary, expires)))
+        Ok(is_driven.then(|| self.drive_in_turn(claim.summary.into(), expires)))
     }
 
     /// Writes down that the run was taken up, and what was asked of it. The driver then decides what follows.
     async fn operate_claimed(&self, summary: &RunSummary, by: Actor, asked: Asked) -> Result<(), OperatorError> {
         let run = &summary.run;
         let parked = |reason| OperatorError::Parked { run: run.clone(), reason: Arc::new(reason) };
-        let (definition, mut state) = self.load_as(summary).await.map_err(|reason| match reason {
+        let (definition, mut state) = self.load_as(summary, None).await.map_err(|reason| match reason {
             ParkReason::Store(error) => error.into(),
             reason => parked(reason),
         })?;

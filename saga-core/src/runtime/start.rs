@@ -26,6 +26,7 @@ use crate::runtime::handle::RunHandle;
 use crate::runtime::line::{Following, Line, Receiver};
 use crate::runtime::metrics;
 use crate::runtime::options::StartOptions;
+use crate::runtime::pace::Left;
 use crate::store::{Append, FirstClaim, NewRun, Refused, RunSummary, StoreError};
 
 /// A run that somebody wants to start.
@@ -58,8 +59,10 @@ impl<App: Send + Sync + 'static> Core<App> {
         In: Serialize,
         Out: DeserializeOwned,
     {
+        let began = Instant::now();
         let plan = saga.plan();
-        let definition = self.sagas.get(&(plan.saga().clone(), plan.version()));
+        let key = (plan.saga().clone(), plan.version());
+        let definition = self.sagas.get(&key);
         let definition = definition.filter(|known| known.plan.fingerprint() == plan.fingerprint());
         let Some(definition) = definition.cloned() else {
             return Err(StartError::NotRegistered { saga: plan.saga().clone(), version: plan.version() });
@@ -89,7 +92,11 @@ impl<App: Send + Sync + 'static> Core<App> {
         };
         let handle = RunHandle::new(Arc::clone(self), run, started);
         // Under an id that was chosen it may have been started before.
-        Ok(if self.driving.is_none() && !is_chosen { handle.left_to_workers() } else { handle })
+        let pace = self.paces.get(&key).filter(|_| self.driving.is_none() && !is_chosen);
+        Ok(match pace {
+            Some(pace) => handle.left_to_workers(Left::new(began, Arc::clone(pace))),
+            None => handle,
+        })
     }
 
     async fn begin_and_go_on(
@@ -118,7 +125,7 @@ impl<App: Send + Sync + 'static> Core<App> {
             Some(slot) => self.tasks.spawn(core.drive_to_end(taken, line, slot)),
             None => {
                 let claimed = self.head_of(&taken, line.line());
-                self.tasks.spawn(core.wait_and_drive(claimed, line))
+                self.tasks.spawn(core.wait_and_drive(claimed.into(), line))
             }
         };
         Ok(Some(following))

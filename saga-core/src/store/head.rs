@@ -185,7 +185,7 @@ impl Head {
     pub(super) fn claim(&mut self, worker: &WorkerId, lease: Duration, now: Instant) -> Claim {
         self.summary.epoch = self.summary.epoch.next();
         self.lease = Some(Lease { owner: worker.clone(), expires: expiry(now, lease) });
-        Claim { summary: self.view(now), cancel: self.cancel.clone() }
+        Claim { summary: self.view(now), journal: None, cancel: self.cancel.clone() }
     }
 
     /// Leaves word that the run should be cancelled, if it is live.

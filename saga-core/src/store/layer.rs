@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 
 use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
 use crate::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
+    Append, Claim, ClaimError, Found, Hints, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
 };
 
 /// A store that changes some calls to another store, and passes on all others.
@@ -99,13 +98,13 @@ pub trait Layer: Send + Sync + 'static {
         self.reach().await?.get(run).await
     }
 
-    /// [`Store::get_many`].
+    /// [`Store::look`].
     ///
     /// # Errors
     ///
     /// As there.
-    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
-        self.reach().await?.get_many(runs).await
+    async fn look(&self, runs: &[RunId]) -> Result<Vec<Found>, StoreError> {
+        self.reach().await?.look(runs).await
     }
 
     /// [`Store::holder`].
@@ -208,7 +207,7 @@ pub trait Layer: Send + Sync + 'static {
     }
 
     /// [`Store::hints`].
-    fn hints(&self) -> Option<watch::Receiver<()>> {
+    fn hints(&self) -> Option<Hints> {
         self.below().hints()
     }
 
@@ -267,8 +266,8 @@ impl<L: Layer> Store for L {
         Layer::get(self, run).await
     }
 
-    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
-        Layer::get_many(self, runs).await
+    async fn look(&self, runs: &[RunId]) -> Result<Vec<Found>, StoreError> {
+        Layer::look(self, runs).await
     }
 
     async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
@@ -326,7 +325,7 @@ impl<L: Layer> Store for L {
         Layer::is_immediate(self)
     }
 
-    fn hints(&self) -> Option<watch::Receiver<()>> {
+    fn hints(&self) -> Option<Hints> {
         Layer::hints(self)
     }
 

@@ -7,6 +7,7 @@
 mod copy;
 mod error;
 mod head;
+mod hints;
 mod layer;
 mod memory;
 #[cfg(feature = "sled")]
@@ -18,7 +19,6 @@ pub mod conformance;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 
 use crate::id::{Epoch, ExclusiveKey, RunId, SagaName, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
@@ -26,6 +26,7 @@ use crate::plan::Fingerprint;
 
 pub use self::copy::{Copied, CopyError, CopyPlan, CopyProgress, Obstacle, copy};
 pub use self::error::{ClaimError, Refused, StoreError};
+pub use self::hints::{Hint, HintSource, Hints};
 pub use self::layer::Layer;
 pub use self::memory::{Fault, Faults, MemoryStore};
 #[cfg(all(fuzzing, feature = "sled"))]
@@ -173,11 +174,29 @@ impl Append {
     }
 }
 
+/// A run as it was found: its head, and its journal if the store had that at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The head.
+    pub summary: RunSummary,
+    /// All records up to [`RunSummary::seq`]. `None`: whoever wants them has to [`read`](Store::read) them.
+    pub journal: Option<Vec<EncodedRecord>>,
+}
+
+impl From<RunSummary> for Found {
+    /// A run whose journal is not at hand.
+    fn from(summary: RunSummary) -> Self {
+        Self { summary, journal: None }
+    }
+}
+
 /// A claim that was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The run, with the new epoch and owner.
     pub summary: RunSummary,
+    /// All records of the run, which are what the claimer wants next, if the store had them at hand; `None`: to be read.
+    pub journal: Option<Vec<EncodedRecord>>,
     /// Who asked for the run to be cancelled, if somebody [did](Store::request_cancel) and it has not come to rest since.
     pub cancel: Option<Actor>,
 }
@@ -269,17 +288,18 @@ pub trait Store: Send + Sync + 'static {
     /// What reading can fail with.
     async fn get(&self, run: &RunId) -> Result<Option<RunSummary>, StoreError>;
 
-    /// The heads of many runs, in any order. Those that there are not are left out.
+    /// Many runs, in any order. Those that there are not are left out. Asked for by those who wait for their ends: a store
+    /// that can tell the journals of those at rest without a further call does so where they are short.
     ///
     /// # Errors
     ///
     /// What reading can fail with.
-    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
-        let mut heads = Vec::with_capacity(runs.len());
+    async fn look(&self, runs: &[RunId]) -> Result<Vec<Found>, StoreError> {
+        let mut found = Vec::with_capacity(runs.len());
         for run in runs {
-            heads.extend(self.get(run).await?);
+            found.extend(self.get(run).await?.map(Found::from));
         }
-        Ok(heads)
+        Ok(found)
     }
 
     /// The live or resting run that holds an exclusive key, if there is one.
@@ -377,9 +397,9 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Told whenever there may be runs to claim, or requests for runs that are held: a hint to look before it is time to,
+    /// Told whenever there may be runs to claim, or requests for runs that are held: hints to look before it is time to,
     /// which may be missed, or be for nothing. `None`, which is the default, if the store gives no hints.
-    fn hints(&self) -> Option<watch::Receiver<()>> {
+    fn hints(&self) -> Option<Hints> {
         None
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use saga_core::async_trait;
 use saga_core::journal::EncodedRecord;
-use saga_core::store::{Append, Layer, MemoryStore, Refused, RunSummary, Store, StoreError};
+use saga_core::store::{Append, Found, Layer, MemoryStore, Refused, Store, StoreError};
 use saga_core::{Epoch, RunId, Seq, WorkerId};
 
 /// To close it changes nothing: the other workers go on.
@@ -198,12 +198,12 @@ impl Layer for Wrapped {
         Ok(records.into_iter().filter(|record| Some(record.seq) != hidden).collect())
     }
 
-    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+    async fn look(&self, runs: &[RunId]) -> Result<Vec<Found>, StoreError> {
         self.faults.heads.fetch_add(1, Ordering::SeqCst);
         if Self::take(&self.faults.headless) {
             return Err(StoreError::Unavailable { message: "injected".into(), source: None });
         }
-        self.reach().await?.get_many(runs).await
+        self.reach().await?.look(runs).await
     }
 
     async fn renew(

@@ -56,7 +56,7 @@ WITH moved AS (
         (run, no, saga, version, fingerprint, key, status, seq, epoch, owner, lease_until, created_at, updated_at, ended_at)
     SELECT n.run, n.no, n.saga, n.version, n.fingerprint, n.key, n.status, n.seq, 1,
         CASE WHEN n.status = 0 THEN n.owner END,
-        CASE WHEN n.status <> 0 THEN NULL WHEN n.owner IS NULL THEN clock_timestamp()
+        CASE WHEN n.status <> 0 THEN NULL WHEN n.owner IS NULL THEN now()
             ELSE clock_timestamp() + n.lease * interval '1 microsecond' END,
         n.at, n.at, CASE WHEN n.status >= 3 THEN n.at END
     FROM new AS n
@@ -75,7 +75,7 @@ SELECT
     ARRAY(SELECT place FROM moved),
     ARRAY(SELECT n.place FROM new AS n WHERE (n.no IN (SELECT no FROM made)) IS TRUE),
     ARRAY(SELECT place FROM kept), ARRAY(SELECT holder FROM kept),
-    (SELECT pg_notify($21, '')::text FROM made WHERE owner IS NULL AND status = 0 LIMIT 1)";
+    (SELECT pg_notify($21, {told})::text FROM made WHERE owner IS NULL AND status = 0 LIMIT 1)";
 
 const HEADS: &str = "SELECT r.run, r.epoch, r.seq, r.status FROM {schema}.runs AS r WHERE r.run = ANY ($1)";
 const HOLDERS: &str = "SELECT r.key, r.run FROM {schema}.runs AS r WHERE r.key = ANY ($1) AND r.ended_at IS NULL";
@@ -90,7 +90,7 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new(sql: impl Fn(&str) -> String) -> Self {
-        Self { append: sql(APPEND), heads: sql(HEADS), holders: sql(HOLDERS) }
+        Self { append: sql(&super::turns::sql(APPEND)), heads: sql(HEADS), holders: sql(HOLDERS) }
     }
 
     #[cfg(test)]

@@ -5,27 +5,37 @@ use std::time::Duration;
 
 use saga_core::store::{Claim, ClaimError, KnownSaga, RunStatus, StoreError};
 use saga_core::{Actor, Epoch, RunId, WorkerId};
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::PostgresStore;
 use super::rows::{self, SUMMARY, big, micros};
+use super::{PostgresStore, turns};
 use crate::error::is_conflict;
 
 /// How often a call is tried that lost to another one.
 const MOST_TRIES: usize = 8;
 
 /// For each saga the runs whose lease ended first (of what nobody holds: which was let go of, or started, first), by the index
-/// `runs_to_claim`. What another worker is claiming is passed
-/// over instead of waited for. The clock is asked once, so that the index can be searched by it.
+/// `runs_to_claim`. What another worker is claiming is passed over instead of waited for, and so is what is offered to
+/// another one (see [`turns`]). The clock is asked once, so that the index can be searched by it.
+///
+/// The journal of a run that was only just started is one row, and comes along: it is what the worker wants next.
 const CLAIM: &str = "
 WITH picked AS MATERIALIZED (
-    SELECT p.run
-    FROM unnest($1::uuid[], $2::text[], $3::int8[]) AS known (fingerprint, saga, version)
+    SELECT p.run, p.records
+    FROM unnest($1::uuid[], $2::text[], $3::int8[], $7::int8[], $8::int8[])
+        AS known (fingerprint, saga, version, workers, place)
     CROSS JOIN LATERAL (
-        SELECT r.run FROM {schema}.runs AS r
+        SELECT r.run, CASE WHEN r.epoch = 1 THEN (
+            SELECT j.records FROM {schema}.journal AS j
+            WHERE j.run_no = r.no AND j.seq = r.seq AND octet_length(j.records) <= {along}
+        ) END AS records
+        FROM {schema}.runs AS r
         WHERE r.fingerprint = known.fingerprint AND r.lease_until <= (SELECT clock_timestamp())
             AND coalesce(r.status, 0) = 0 AND r.saga || '' = known.saga AND r.version = known.version
+            AND CASE WHEN r.lease_until <= (SELECT clock_timestamp() - {offer}) THEN true
+                ELSE {turn} % known.workers = known.place END
         ORDER BY r.lease_until
         LIMIT $4
         FOR NO KEY UPDATE SKIP LOCKED
@@ -54,12 +64,12 @@ RETURNING r.run, r.epoch";
 
 const RELEASE: &str = "
 WITH released AS (
-    UPDATE {schema}.runs AS r SET owner = NULL, lease_until = CASE WHEN r.status = 0 THEN clock_timestamp() END
+    UPDATE {schema}.runs AS r SET owner = NULL, lease_until = CASE WHEN r.status = 0 THEN now() END
     FROM unnest($1::text[], $2::int8[]) AS held (run, epoch)
     WHERE r.run = ANY (ARRAY[held.run]) AND r.epoch = held.epoch AND r.owner IS NOT NULL
     RETURNING r.run
 )
-SELECT pg_notify($3, '') FROM released LIMIT 1";
+SELECT pg_notify($3, {told}) FROM released LIMIT 1";
 
 /// A run that is not live is written as it is, which is how its status is asked for under its lock.
 const REQUEST_CANCEL: &str = "
@@ -68,7 +78,7 @@ WITH asked AS (
     WHERE r.run = $1
     RETURNING r.status
 )
-SELECT status, CASE WHEN status = 0 THEN pg_notify($3, '')::text END FROM asked";
+SELECT status, CASE WHEN status = 0 THEN pg_notify($3, '{request}')::text END FROM asked";
 
 /// By the index `runs_to_cancel`, in which there is next to nothing.
 const REQUESTS: &str = "
@@ -88,10 +98,14 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new(sql: impl Fn(&str) -> String) -> Self {
-        let claiming = |text: &str| sql(&format!("{text}{SUMMARY}, r.cancel"));
+        let sql = |text: &str| sql(&turns::sql(text).replace("{request}", turns::REQUEST));
+        let claiming = |text: &str, records: &str| {
+            let text = text.replace("{along}", &rows::MOST_BYTES_ALONG.to_string());
+            sql(&format!("{text}{SUMMARY}, r.cancel, {records}"))
+        };
         Self {
-            claim: claiming(CLAIM),
-            claim_run: claiming(CLAIM_RUN),
+            claim: claiming(CLAIM, "picked.records"),
+            claim_run: claiming(CLAIM_RUN, "NULL::bytea"),
             renew: sql(RENEW),
             release: sql(RELEASE),
             request_cancel: sql(REQUEST_CANCEL),
@@ -115,7 +129,9 @@ impl Statements {
 /// The claim in a row of a summary and a request.
 fn claim(row: &Row) -> Result<Claim, StoreError> {
     let cancel: Option<&str> = row.get(11);
-    Ok(Claim { summary: rows::summary(row)?, cancel: cancel.map(rows::actor).transpose()? })
+    let summary = rows::summary(row)?;
+    let journal = rows::whole_journal(&[row.get(12)], summary.seq);
+    Ok(Claim { summary, journal, cancel: cancel.map(rows::actor).transpose()? })
 }
 
 /// Held runs as two columns, sorted by run.
@@ -140,10 +156,14 @@ impl PostgresStore {
         let names: Vec<&str> = sagas.iter().map(|known| known.saga.as_str()).collect();
         let versions: Vec<i64> = sagas.iter().map(|known| known.version.into()).collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let (workers, places) = self.listening.turns().shares(worker, &fingerprints, Instant::now());
         let (worker, lease) = (worker.as_str(), micros(lease));
         let connection = self.database.connection().await?;
         let rows = connection
-            .query(&self.sql.claims.claim, &[&fingerprints, &names, &versions, &limit, &worker, &lease])
+            .query(
+                &self.sql.claims.claim,
+                &[&fingerprints, &names, &versions, &limit, &worker, &lease, &workers, &places],
+            )
             .await?;
         rows.iter().map(claim).collect()
     }

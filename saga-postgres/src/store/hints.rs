@@ -1,18 +1,23 @@
-//! Hints: one connection that listens for what other workers tell.
+//! Hints: one connection that listens for what is told by other workers and by stores without any.
 
 use std::future::poll_fn;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use futures::future;
+use saga_core::store::{Hint, HintSource, Hints};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::AsyncMessage;
 use tracing::debug;
 
+use super::turns::{ANNOUNCED_EVERY, Heard, OFFER, Turns};
 use crate::database::Database;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// For how long somebody who leaves tries to say so.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The channel of a schema's store. Channels belong to the database, and their names are cut like any other.
 pub(super) fn channel(schema: &str) -> String {
@@ -22,39 +27,77 @@ pub(super) fn channel(schema: &str) -> String {
 
 /// Who wants hints, and the task that gets them.
 #[derive(Debug, Default)]
-pub(super) struct Hints {
-    told: watch::Sender<()>,
-    listener: Mutex<Option<JoinHandle<()>>>,
+pub(super) struct Listening {
+    hints: HintSource,
+    turns: Arc<Turns>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Hints {
+impl Listening {
     /// Hints from now on. The first who wants some makes the connection.
-    pub(super) fn subscribe(&self, database: &Database, channel: &str) -> watch::Receiver<()> {
-        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        if listener.is_none() {
-            let (told, database, channel) = (self.told.clone(), database.clone(), channel.to_owned());
-            *listener = Some(tokio::spawn(async move { listen(&told, &database, &channel).await }));
+    pub(super) fn subscribe(&self, database: &Database, channel: &str) -> Hints {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if task.is_none() {
+            let (hints, turns) = (self.hints.clone(), Arc::clone(&self.turns));
+            let (database, channel) = (database.clone(), channel.to_owned());
+            *task = Some(tokio::spawn(async move {
+                future::join(listen(&hints, &turns, &database, &channel), announce(&turns, &database, &channel)).await;
+            }));
         }
-        self.told.subscribe()
+        self.hints.subscribe()
     }
 
-    pub(super) fn stop(&self) {
-        if let Some(listener) = &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
-            listener.abort();
+    /// Whose turn it is to claim.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Listens no more, and says that the workers of this process are gone. As well as it goes: they are forgotten anyway.
+    pub(super) async fn end(&self, database: &Database, channel: &str) {
+        if self.stop() {
+            let farewell = async {
+                for text in self.turns.leave() {
+                    tell(database, channel, &text).await;
+                }
+            };
+            let _ = timeout(FAREWELL, farewell).await;
         }
+    }
+
+    /// Says whether anybody listened.
+    fn stop(&self) -> bool {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        task.inspect(JoinHandle::abort).is_some()
     }
 }
 
-impl Drop for Hints {
+impl Drop for Listening {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-async fn listen(told: &watch::Sender<()>, database: &Database, channel: &str) {
+async fn tell(database: &Database, channel: &str, text: &str) {
+    let told = async { database.connection().await?.query("SELECT pg_notify($1, $2)", &[&channel, &text]).await };
+    if let Err(error) = told.await {
+        debug!(%error, "other workers could not be told who is here");
+    }
+}
+
+/// Tells other workers who is here, every now and then, and whenever there is reason to.
+async fn announce(turns: &Turns, database: &Database, channel: &str) {
+    loop {
+        for text in turns.announcements(Instant::now()) {
+            tell(database, channel, &text).await;
+        }
+        let _ = timeout(ANNOUNCED_EVERY, turns.announce.notified()).await;
+    }
+}
+
+async fn listen(hints: &HintSource, turns: &Turns, database: &Database, channel: &str) {
     let mut delay = FIRST_DELAY;
     loop {
-        if let Err(error) = listen_once(told, database, channel, &mut delay).await {
+        if let Err(error) = listen_once(hints, turns, database, channel, &mut delay).await {
             debug!(%error, retry_in = ?delay, "no hints: the connection that listens for them failed");
         }
         // Whoever polls does not depend on hints, so there is no hurry.
@@ -65,7 +108,8 @@ async fn listen(told: &watch::Sender<()>, database: &Database, channel: &str) {
 
 /// Listens until the connection ends.
 async fn listen_once(
-    told: &watch::Sender<()>,
+    hints: &HintSource,
+    turns: &Turns,
     database: &Database,
     channel: &str,
     delay: &mut Duration,
@@ -76,23 +120,153 @@ async fn listen_once(
     let begin = client.batch_execute(&begin);
     let mut begin = std::pin::pin!(begin);
     let mut listening = false;
+    let mut offers = Offers::default();
     loop {
-        let message = tokio::select! {
+        let next = offers.next();
+        let heard = tokio::select! {
             begun = &mut begin, if !listening => {
                 begun?;
                 listening = true;
                 *delay = FIRST_DELAY;
+                turns.listens();
                 // Something may have been told while nobody listened.
-                told.send_replace(());
-                continue;
+                Heard::ANYTHING
             }
-            message = poll_fn(|context| connection.poll_message(context)) => message,
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                offers.has_passed(Instant::now());
+                Heard { work: true, ..Heard::default() }
+            }
+            message = poll_fn(|context| connection.poll_message(context)) => match message {
+                Some(Ok(AsyncMessage::Notification(told))) => turns.hear(told.payload(), Instant::now()),
+                Some(Ok(_)) => Heard::default(),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            },
         };
-        match message {
-            Some(Ok(AsyncMessage::Notification(_))) => told.send_replace(()),
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(error),
-            None => return Ok(()),
+        if heard.work {
+            hints.tell(Hint::Work);
+        }
+        if heard.work_later {
+            offers.begins(Instant::now());
+        }
+        if heard.requests {
+            hints.tell(Hint::Requests);
+        }
+    }
+}
+
+/// Until when something is offered to others. All of the time in which there is something, it is looked for what is left,
+/// but not more often than an offer takes.
+#[derive(Debug, Default)]
+struct Offers {
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Offers {
+    fn begins(&mut self, now: Instant) {
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.first.map(|began| began + OFFER)
+    }
+
+    /// Those that began later than that which has just passed have yet to pass.
+    fn has_passed(&mut self, now: Instant) {
+        self.first = self.last.take_if(|last| *last + OFFER > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use saga_core::store::{KnownSaga, Store};
+    use saga_core::{SagaName, WorkerId};
+
+    use super::super::turns::REQUEST;
+    use super::*;
+    use crate::{PostgresStore, testing};
+
+    /// However many offers there are: after each of them there is a look, and not many more looks than offers would fit in a row.
+    #[tokio::test(start_paused = true)]
+    async fn there_is_a_look_after_each_offer() {
+        let began = Instant::now();
+        let (mut offers, mut looks) = (Offers::default(), Vec::new());
+        let begin: Vec<Duration> = [0, 1, 7, 20, 21, 90, 150, 171].map(Duration::from_millis).into();
+        for millis in 0..300 {
+            let now = began + Duration::from_millis(millis);
+            if offers.next().is_some_and(|next| next <= now) {
+                looks.push(now - began);
+                offers.has_passed(now);
+            }
+            if begin.contains(&(now - began)) {
+                offers.begins(now);
+            }
+        }
+        assert_eq!(offers.next(), None);
+        for offer in &begin {
+            let seen = |look: &&Duration| **look >= *offer + OFFER && **look <= *offer + OFFER * 2;
+            assert!(looks.iter().any(|look| seen(&look)), "{offer:?} of {looks:?}");
+        }
+        assert!(looks.len() <= 6, "{looks:?}");
+    }
+
+    /// One of two workers is never heard of but by name. Its turns are respected, but nobody waits for it in vain.
+    #[tokio::test]
+    async fn a_run_is_offered_to_one_worker_and_then_to_all() {
+        let url = testing::database().await;
+        let store = PostgresStore::connect(&url).await.expect("the server works");
+        let mut hints = store.hints().expect("it gives hints");
+        for _ in [Hint::Work, Hint::Requests] {
+            hints.next().await.expect("it listens");
+        }
+        let fingerprint = "6ba7b812-9dad-11d1-80b4-00c04fd430c8";
+        let (saga, fingerprint_known) = (SagaName::new("s").expect("a sound name"), format!("\"{fingerprint}\""));
+        let fingerprint_known = serde_json::from_str(&fingerprint_known).expect("a sound fingerprint");
+        let known = KnownSaga { saga, version: 1, fingerprint: fingerprint_known };
+        let claim = async || {
+            let worker = WorkerId::new("a").expect("a sound id");
+            store.claim(&worker, slice::from_ref(&known), Duration::from_secs(30), 9).await.expect("the server works")
+        };
+        assert!(claim().await.is_empty());
+        for text in [format!("here\na\n{fingerprint}"), format!("here\nzombie\n{fingerprint}"), REQUEST.to_owned()] {
+            tell(&store.database, &store.channel, &text).await;
+        }
+        // What was told before has been heard by then.
+        while hints.next().await != Some(Hint::Requests) {}
+
+        let ask = async |sql: &str| {
+            store.database.connection().await.expect("it works").query_one(sql, &[]).await.expect("it works")
+        };
+        for number in 0..40 {
+            // So that it is not forgotten, however long this takes.
+            tell(&store.database, &store.channel, &format!("here\nzombie\n{fingerprint}")).await;
+            let start = format!(
+                "WITH made AS (INSERT INTO saga.runs VALUES ('{number}', {number}, 's', 1, '{fingerprint}', NULL, 0, 1, 1, NULL,
+                    now(), NULL, 1, 1) RETURNING lease_until)
+                SELECT pg_notify('{}', 'turn ' || turn)::text, turn, now()::text
+                FROM made, LATERAL (SELECT floor(date_part('epoch', lease_until) * 10)::int8) AS turn (turn)",
+                store.channel
+            );
+            let made = ask(&start).await;
+            let (turn, since): (i64, &str) = (made.get(1), made.get(2));
+            let at_once = claim().await;
+            let age = format!("SELECT clock_timestamp() - '{since}'::timestamptz >= interval '20 milliseconds'");
+            let was_old = ask(&age).await.get::<_, bool>(0);
+            if turn % 2 == 0 {
+                assert_eq!(at_once.len(), 1, "it was the turn of this worker");
+            } else if at_once.is_empty() {
+                let mut later = Vec::new();
+                while later.is_empty() {
+                    hints.next().await.expect("the store is there");
+                    later = claim().await;
+                }
+            } else {
+                assert!(was_old, "it was the turn of another worker");
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod retention;
 mod rows;
 mod schema;
 mod together;
+mod turns;
 mod waves;
 
 use std::fmt;
@@ -21,14 +22,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::journal::EncodedRecord;
 use saga_core::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
+    Append, Claim, ClaimError, Found, Hints, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
 };
 use saga_core::{Actor, Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use self::hints::Hints;
+use self::hints::Listening;
 use self::together::Together;
 use crate::database::Database;
 use crate::options::Options;
@@ -42,7 +42,7 @@ pub struct PostgresStore {
     sql: Arc<Statements>,
     /// Where hints are told.
     channel: String,
-    hints: Arc<Hints>,
+    listening: Arc<Listening>,
     reading: Together,
     /// Whether the pool is this store's own, and closes with it.
     owns_database: bool,
@@ -100,7 +100,7 @@ impl PostgresStore {
             database: database.clone(),
             sql: Arc::new(statements),
             channel: hints::channel(database.schema_name()),
-            hints: Arc::new(Hints::default()),
+            listening: Arc::new(Listening::default()),
             reading: Together::default(),
             owns_database: false,
             closed: Arc::new(AtomicBool::new(false)),
@@ -145,9 +145,9 @@ impl Store for PostgresStore {
         self.read_head(run).await
     }
 
-    async fn get_many(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+    async fn look(&self, runs: &[RunId]) -> Result<Vec<Found>, StoreError> {
         let _call = self.begin()?;
-        self.read_heads(runs).await
+        self.look_at(runs).await
     }
 
     async fn holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {
@@ -205,8 +205,8 @@ impl Store for PostgresStore {
         true
     }
 
-    fn hints(&self) -> Option<watch::Receiver<()>> {
-        Some(self.hints.subscribe(&self.database, &self.channel))
+    fn hints(&self) -> Option<Hints> {
+        Some(self.listening.subscribe(&self.database, &self.channel))
     }
 
     async fn restore(
@@ -232,7 +232,7 @@ impl Store for PostgresStore {
         self.closed.store(true, Ordering::Release);
         self.calls.close();
         self.calls.wait().await;
-        self.hints.stop();
+        self.listening.end(&self.database, &self.channel).await;
         if self.owns_database {
             self.database.close();
         }

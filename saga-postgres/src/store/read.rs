@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use saga_core::journal::EncodedRecord;
-use saga_core::store::{Page, Query, RunStatus, RunSummary, StoreError};
+use saga_core::store::{Found, Page, Query, RunStatus, RunSummary, StoreError};
 use saga_core::{ExclusiveKey, RunId, SagaName, Seq};
+use tokio_postgres::Row;
 
 use super::PostgresStore;
-use super::rows::{self, SUMMARY, status_number};
+use super::rows::{self, MOST_BYTES_ALONG, MOST_ROWS_ALONG, SUMMARY, status_number};
 use super::together::{self, MOST_ROWS, Wanted};
 
 /// How many rows of a journal are asked for at once.
@@ -48,12 +49,20 @@ WHERE r.key COLLATE \"POSIX\" = $4 AND r.key <> '' AND r.run COLLATE \"POSIX\" >
     AND coalesce(r.status, 0) = ANY ($3::int2[]) AND ($5::text IS NULL OR r.saga || '' = $5)
 ORDER BY r.run COLLATE \"POSIX\" LIMIT $1";
 
+/// Of a run at rest its journal comes along, row by row, if that is not much: who looks at many runs waits for their ends.
+const LOOK: &str = "
+    CASE WHEN r.status <> 0 THEN ARRAY(
+        SELECT CASE WHEN octet_length(j.records) <= {bytes} THEN j.records END
+        FROM {schema}.journal AS j WHERE j.run_no = r.no ORDER BY j.seq LIMIT {rows}
+    ) END
+FROM {schema}.runs AS r WHERE r.run = ANY ($1)";
+
 /// The statements of reading, for one schema.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) read: Arc<str>,
     get: String,
-    get_many: String,
+    look: String,
     all: String,
     of_status: String,
     of_saga: String,
@@ -62,11 +71,13 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new(sql: impl Fn(&str) -> String) -> Self {
+        let look =
+            LOOK.replace("{bytes}", &MOST_BYTES_ALONG.to_string()).replace("{rows}", &MOST_ROWS_ALONG.to_string());
         let summaries = |from: &str| sql(&format!("SELECT {SUMMARY} {from}"));
         Self {
             read: sql(together::READ).into(),
             get: summaries("FROM {schema}.runs AS r WHERE r.run = $1"),
-            get_many: summaries("FROM {schema}.runs AS r WHERE r.run = ANY ($1)"),
+            look: sql(&format!("SELECT {SUMMARY}, {look}")),
             all: summaries(ALL),
             of_status: summaries(OF_STATUS),
             of_saga: summaries(OF_SAGA),
@@ -76,12 +87,12 @@ impl Statements {
 
     #[cfg(test)]
     pub(super) fn all(&self) -> Vec<(&'static str, String)> {
-        let Self { read, get, get_many, all, of_status, of_saga, of_key } = self;
+        let Self { read, get, look, all, of_status, of_saga, of_key } = self;
         let read = &read.to_string();
         [
             ("read", read),
             ("get", get),
-            ("get_many", get_many),
+            ("look", look),
             ("all", all),
             ("of_status", of_status),
             ("of_saga", of_saga),
@@ -129,11 +140,17 @@ impl PostgresStore {
         row.as_ref().map(rows::summary).transpose()
     }
 
-    pub(super) async fn read_heads(&self, runs: &[RunId]) -> Result<Vec<RunSummary>, StoreError> {
+    pub(super) async fn look_at(&self, runs: &[RunId]) -> Result<Vec<Found>, StoreError> {
         let runs: Vec<&str> = runs.iter().map(RunId::as_str).collect();
         let connection = self.database.connection().await?;
-        let rows = connection.query(&self.sql.read.get_many, &[&runs]).await?;
-        rows.iter().map(rows::summary).collect()
+        let rows = connection.query(&self.sql.read.look, &[&runs]).await?;
+        let found = |row: &Row| -> Result<Found, StoreError> {
+            let summary = rows::summary(row)?;
+            let journal: Option<Vec<Option<&[u8]>>> = row.get(11);
+            let journal = journal.and_then(|rows| rows::whole_journal(&rows, summary.seq));
+            Ok(Found { summary, journal })
+        };
+        rows.iter().map(found).collect()
     }
 
     pub(super) async fn read_holder(&self, key: &ExclusiveKey) -> Result<Option<RunId>, StoreError> {

@@ -12,6 +12,11 @@ use uuid::Uuid;
 /// The first status of a run that has ended; those before are live or resting.
 pub(super) const FIRST_ENDED: i16 = 3;
 
+/// Which rows of a journal come along with its head: as many as a saga of some ten steps has, if none is longer than a page.
+/// What is longer is read by itself, so that many heads are never more than some megabytes.
+pub(super) const MOST_ROWS_ALONG: usize = 32;
+pub(super) const MOST_BYTES_ALONG: usize = 4096;
+
 /// The columns of a summary, of the table or alias `r`. An owner counts as long as its lease does.
 pub(super) const SUMMARY: &str = "r.run, r.saga, r.version, r.fingerprint, r.key, r.status, r.seq, r.epoch, \
     CASE WHEN r.lease_until > clock_timestamp() THEN r.owner END, r.created_at, r.updated_at";
@@ -106,19 +111,38 @@ pub(super) fn pack(records: &[EncodedRecord]) -> Vec<u8> {
 }
 
 /// The records of a row, the last of which is at `last`.
-pub(super) fn unpack(last: Seq, mut packed: &[u8]) -> Result<Vec<EncodedRecord>, StoreError> {
+pub(super) fn unpack(last: Seq, packed: &[u8]) -> Result<Vec<EncodedRecord>, StoreError> {
     let mut records = Vec::new();
-    while !packed.is_empty() {
-        let (length, rest) = packed.split_first_chunk().ok_or_else(|| cut_off(last))?;
-        let bytes = rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or_else(|| cut_off(last))?;
-        records.push(EncodedRecord { seq: Seq::ZERO, bytes: bytes.0.to_vec() });
-        packed = bytes.1;
-    }
+    split(packed, &mut records).ok_or_else(|| cut_off(last))?;
     let first = last.0.checked_sub(records.len() as u64).ok_or_else(|| cut_off(last))?;
     for (seq, record) in (first + 1..).zip(&mut records) {
         record.seq = Seq(seq);
     }
     Ok(records)
+}
+
+/// A whole journal that ends at `last`, of all its rows. `None` if these are not all, or not as they were written: who reads
+/// them by themselves is told what is wrong with them.
+pub(super) fn whole_journal(rows: &[Option<&[u8]>], last: Seq) -> Option<Vec<EncodedRecord>> {
+    let mut records = Vec::new();
+    for packed in rows {
+        split(packed.as_ref()?, &mut records)?;
+    }
+    for (seq, record) in (1..).zip(&mut records) {
+        record.seq = Seq(seq);
+    }
+    (records.last()?.seq == last).then_some(records)
+}
+
+/// Adds the records of a row, whose places are yet to be found. `None` if the row is cut off.
+fn split(mut packed: &[u8], records: &mut Vec<EncodedRecord>) -> Option<()> {
+    while !packed.is_empty() {
+        let (length, rest) = packed.split_first_chunk()?;
+        let (bytes, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        records.push(EncodedRecord { seq: Seq::ZERO, bytes: bytes.to_vec() });
+        packed = rest;
+    }
+    Some(())
 }
 
 fn cut_off(last: Seq) -> StoreError {
@@ -154,6 +178,18 @@ mod tests {
             unpack(Seq(2), &packed[..end]).expect_err("it is cut off");
         }
         unpack(Seq(1), &packed).expect_err("two records cannot end at 1");
+    }
+
+    #[test]
+    fn a_journal_is_whole_or_it_is_none() {
+        let rows = [pack(&records(&[3], 1)), pack(&records(&[4, 0], 2)), pack(&records(&[5], 4))];
+        let rows: Vec<Option<&[u8]>> = rows.iter().map(|row| Some(&row[..])).collect();
+        assert_eq!(whole_journal(&rows, Seq(4)), Some(records(&[3, 4, 0, 5], 1)));
+        for (rows, last) in [(&rows[..2], 4), (&rows[..], 5), (&rows[1..], 4), (&[], 0)] {
+            assert_eq!(whole_journal(rows, Seq(last)), None, "{rows:?} until {last}");
+        }
+        assert_eq!(whole_journal(&[rows[0], None, rows[2]], Seq(4)), None, "one is too long to come along");
+        assert_eq!(whole_journal(&[rows[0].map(|row| &row[..4])], Seq(1)), None, "it is cut off");
     }
 
     #[test]

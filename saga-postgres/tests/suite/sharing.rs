@@ -1,7 +1,7 @@
 //! Several stores on one schema.
 
 use futures::future::join_all;
-use saga_core::store::{MemoryStore, Query, Refused, RunStatus, Store};
+use saga_core::store::{Append, Hint, Hints, MemoryStore, Query, Refused, RunStatus, Store};
 use saga_core::{Epoch, ExclusiveKey, Seq};
 use saga_postgres::{Database, PostgresStore, testing};
 
@@ -177,30 +177,79 @@ async fn large_batches_are_one_call() {
     assert!(read == large[8].records, "it came back changed");
 }
 
+/// What is told when a connection has begun to listen: something may have been missed.
+async fn listening(hints: &mut Hints) {
+    let told = [hints.next().await, hints.next().await];
+    assert!(told.contains(&Some(Hint::Work)) && told.contains(&Some(Hint::Requests)), "{told:?}");
+}
+
 /// Workers are told of what there is to claim, and of requests, without asking; and of nothing by ordinary appends.
 #[tokio::test]
 async fn hints_arrive() {
     let (one, other) = two().await;
     let mut hints = other.hints().expect("it gives hints");
-    hints.changed().await.expect("it listens, and says so");
+    listening(&mut hints).await;
     taken(&one, start("held")).await;
     taken(&one, next("held", 1, RunStatus::Running)).await;
     let mut first = start("free");
     first.start.as_mut().expect("it starts a run").claim = None;
     taken(&one, first).await;
-    hints.changed().await.expect("a run that nobody holds");
+    assert_eq!(hints.next().await, Some(Hint::Work), "a run that nobody holds");
     one.release(&[(id("held"), Epoch(1))]).await.expect("the store works");
-    hints.changed().await.expect("a run that was let go of");
+    assert_eq!(hints.next().await, Some(Hint::Work), "a run that was let go of");
     one.request_cancel(&id("held"), &saga_core::Actor::new("ada", "why not")).await.expect("the store works");
-    hints.changed().await.expect("a request");
+    assert_eq!(hints.next().await, Some(Hint::Requests), "a request");
     let summary = saga_core::store::RunSummary {
         run: id("restored"),
         ..one.get(&id("held")).await.expect("the store works").expect("it is there")
     };
     let journal = one.read(&id("held"), Seq::ZERO, 10).await.expect("the store works");
     one.restore(&summary, &journal).await.expect("the store works").expect("nothing is in the way");
-    hints.changed().await.expect("a run from another store");
+    while hints.next().await != Some(Hint::Work) {}
     assert_eq!(other.claim(&worker("v"), &[known()], LEASE, 10).await.expect("the store works").len(), 3);
+}
+
+/// What a worker wants after a claim, and a client after the end, comes along; what is long or not so simple is read.
+#[tokio::test]
+async fn short_journals_come_along() {
+    let (one, other) = two().await;
+    let free = |mut append: Append| {
+        append.start.as_mut().expect("it starts a run").claim = None;
+        append
+    };
+    let long = |mut append: Append| {
+        append.records[0].bytes = vec![7; 5000];
+        append
+    };
+    taken(&one, free(start("short"))).await;
+    taken(&one, free(long(start("long")))).await;
+    taken(&one, start("taken over")).await;
+    taken(&one, next("taken over", 1, RunStatus::Running)).await;
+    one.release(&[(id("taken over"), Epoch(1))]).await.expect("the store works");
+    let mut claims = Vec::new();
+    // What is let go of is offered to one worker first.
+    while claims.len() < 3 {
+        claims.extend(other.claim(&worker("v"), &[known()], LEASE, 9).await.expect("the store works"));
+    }
+    for claim in claims {
+        let journal = one.read(&claim.summary.run, Seq::ZERO, 9).await.expect("the store works");
+        let along = (claim.summary.run == id("short")).then_some(journal);
+        assert_eq!(claim.journal, along, "of {}", claim.summary.run);
+    }
+
+    taken(&other, under(2, next("short", 1, RunStatus::Running))).await;
+    taken(&other, under(2, next("long", 1, RunStatus::Completed))).await;
+    taken(&other, under(2, next("taken over", 2, RunStatus::Halted))).await;
+    taken(&one, start("many")).await;
+    for seq in 1..32 {
+        taken(&one, next("many", seq, RunStatus::Running)).await;
+    }
+    taken(&one, next("many", 32, RunStatus::Completed)).await;
+    for found in one.look(&["short", "long", "taken over", "many"].map(id)).await.expect("the store works") {
+        let journal = one.read(&found.summary.run, Seq::ZERO, 99).await.expect("the store works");
+        let along = (found.summary.run == id("taken over")).then_some(journal);
+        assert_eq!(found.journal, along, "of {}", found.summary.run);
+    }
 }
 
 /// A connection that listens and is lost is made anew, and what may have been missed is hinted at.
@@ -209,11 +258,11 @@ async fn hints_survive_a_lost_connection() {
     let url = testing::database().await;
     let store = PostgresStore::connect(&url).await.expect("the server works");
     let mut hints = store.hints().expect("it gives hints");
-    hints.changed().await.expect("it listens");
+    listening(&mut hints).await;
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE datname = current_database() AND query LIKE 'LISTEN%'";
     testing::execute(&url, cut).await;
-    hints.changed().await.expect("it listens again");
+    listening(&mut hints).await;
 }
 
 /// Others keep tables beside the store's, in one pool, and cannot disturb it by leaving transactions open.

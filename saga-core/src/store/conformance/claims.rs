@@ -16,6 +16,9 @@ async fn claimed<S: Store>(store: &S, by: &str, limit: usize) -> Vec<RunId> {
     for claim in &claims {
         assert_eq!(claim.summary.owner, Some(worker(by)));
         assert_eq!(get(store, &claim.summary.run).await, claim.summary, "the claim is told as it is");
+        if let Some(journal) = &claim.journal {
+            assert_eq!(*journal, read_all(store, &claim.summary.run).await, "the journal comes along as it is");
+        }
     }
     let mut runs: Vec<_> = claims.into_iter().map(|claim| claim.summary.run).collect();
     runs.sort_unstable();

@@ -1,6 +1,6 @@
 //! Listing.
 
-use super::{Factory, get, key, list_all, next, run_id, saga, start, start_with_key, taken};
+use super::{Factory, get, key, list_all, next, read_all, run_id, saga, start, start_with_key, taken};
 use crate::id::RunId;
 use crate::store::{Query, RunStatus, Store};
 
@@ -39,19 +39,23 @@ pub async fn listings_are_sorted_and_paged<F: Factory>(factory: &F) {
     }
 }
 
-/// The heads of many runs are those of each, without those that there are not.
-pub async fn many_heads_are_told_at_once<F: Factory>(factory: &F) {
+/// Many runs are found as each by itself, without those that there are not. What comes along of their journals is all of it.
+pub async fn many_runs_are_looked_at_at_once<F: Factory>(factory: &F) {
     let store = factory.open().await;
     let mut runs: Vec<_> = fill(&store, 13).await.into_iter().map(|(run, _)| run).collect();
     let mut expected = Vec::new();
     for run in &runs {
-        expected.push(get(&store, run).await);
+        expected.push((get(&store, run).await, read_all(&store, run).await));
     }
     runs.extend([run_id("unknown"), run_id("unheard of")]);
-    let mut told = store.get_many(&runs).await.expect("the store works");
-    told.sort_unstable_by(|one, other| one.run.cmp(&other.run));
-    assert_eq!(told, expected);
-    assert_eq!(store.get_many(&[]).await.expect("the store works"), []);
+    let mut found = store.look(&runs).await.expect("the store works");
+    found.sort_unstable_by(|one, other| one.summary.run.cmp(&other.summary.run));
+    assert_eq!(found.len(), expected.len());
+    for (found, (summary, journal)) in found.into_iter().zip(expected) {
+        assert_eq!(found.summary, summary);
+        assert_eq!(found.journal.unwrap_or_else(|| journal.clone()), journal, "of {}", summary.run);
+    }
+    assert_eq!(store.look(&[]).await.expect("the store works"), []);
 }
 
 /// Only runs of the statuses and the saga asked for are listed.

@@ -95,7 +95,7 @@ macro_rules! store_conformance {
             a_request_reaches_the_holder, a_request_is_passed_on_with_the_claim, a_request_ends_when_the_run_rests,
             a_request_needs_a_live_run, a_restored_run_is_as_it_was, a_restored_run_replaces_nothing,
             a_restored_journal_is_whole,
-            many_heads_are_told_at_once, listings_are_sorted_and_paged, listings_are_filtered, listings_by_key_tell_the_past_too, pages_stay_put_while_runs_come_and_go,
+            many_runs_are_looked_at_at_once, listings_are_sorted_and_paged, listings_are_filtered, listings_by_key_tell_the_past_too, pages_stay_put_while_runs_come_and_go,
             only_ended_runs_are_deleted, a_deleted_run_can_be_started_anew, pruning_takes_what_ended_first,
             many_runs_at_once, one_of_many_starts_wins, one_of_many_holders_wins, one_of_many_appends_wins,
             what_is_acknowledged_outlives_a_restart, leases_end_with_the_only_process, epochs_outlive_a_restart,

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::faults::{Fault, Faults};
@@ -19,7 +18,8 @@ use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
 use crate::store::head::{self, Head};
 use crate::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
+    Append, Claim, ClaimError, Hint, HintSource, Hints, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store,
+    StoreError,
 };
 
 /// The largest record that [`MemoryStore`] takes: the limit of the sled store, so that a test meets it too.
@@ -49,7 +49,7 @@ pub struct MemoryStore {
 struct Shared {
     runs: Mutex<Runs>,
     faults: FaultState,
-    hints: watch::Sender<()>,
+    hints: HintSource,
 }
 
 #[derive(Debug, Default)]
@@ -208,7 +208,7 @@ impl Store for MemoryStore {
             }
         };
         if batch.iter().any(Append::is_for_anyone) {
-            self.shared.hints.send_replace(());
+            self.shared.hints.tell(Hint::Work);
         }
         match turn {
             Turn::Go => Ok(answers),
@@ -303,7 +303,7 @@ impl Store for MemoryStore {
             }
         }
         drop(runs);
-        self.shared.hints.send_replace(());
+        self.shared.hints.tell(Hint::Work);
         Ok(())
     }
 
@@ -313,7 +313,7 @@ impl Store for MemoryStore {
         let found = runs.by_id.get_mut(run).ok_or_else(|| StoreError::UnknownRun { run: run.clone() })?;
         let status = found.head.request_cancel(by);
         drop(runs);
-        self.shared.hints.send_replace(());
+        self.shared.hints.tell(Hint::Requests);
         Ok(status)
     }
 
@@ -342,7 +342,7 @@ impl Store for MemoryStore {
         true
     }
 
-    fn hints(&self) -> Option<watch::Receiver<()>> {
+    fn hints(&self) -> Option<Hints> {
         Some(self.shared.hints.subscribe())
     }
 
@@ -353,7 +353,7 @@ impl Store for MemoryStore {
     ) -> Result<Result<(), Refused>, StoreError> {
         self.alive().await?;
         let restored = self.runs().restore(summary, records);
-        self.shared.hints.send_replace(());
+        self.shared.hints.tell(Hint::Work);
         Ok(restored)
     }
 

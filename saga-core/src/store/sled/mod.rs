@@ -108,7 +108,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::commit::Writer;
@@ -118,7 +117,8 @@ use crate::id::{Epoch, ExclusiveKey, RunId, Seq, Timestamp, WorkerId};
 use crate::journal::{Actor, EncodedRecord};
 use crate::panics::panic_message;
 use crate::store::{
-    Append, Claim, ClaimError, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store, StoreError,
+    Append, Claim, ClaimError, Hint, HintSource, Hints, KnownSaga, Page, Query, Refused, RunStatus, RunSummary, Store,
+    StoreError,
 };
 
 /// The largest record that is taken: larger ones are refused with [`Refused::TooLarge`].
@@ -175,7 +175,7 @@ impl SledOptions {
         // sled asserts where it could answer. What it had open is dropped with it.
         let core = std::panic::catch_unwind(AssertUnwindSafe(open))
             .unwrap_or_else(|panic| Err(refused(format!("sled gave up on its files: {}", panic_message(&*panic)))))?;
-        Ok(SledStore { shared: Arc::new(RwLock::new(Some(core))), hints: watch::Sender::new(()) })
+        Ok(SledStore { shared: Arc::new(RwLock::new(Some(core))), hints: HintSource::default() })
     }
 }
 
@@ -211,7 +211,7 @@ impl fmt::Display for Damage {
 pub struct SledStore {
     shared: Arc<RwLock<Option<Core>>>,
     /// Told when there may be something to claim, or a request.
-    hints: watch::Sender<()>,
+    hints: HintSource,
 }
 
 impl fmt::Debug for SledStore {
@@ -374,7 +374,7 @@ impl Store for SledStore {
         let (batch, now) = (batch.to_vec(), Instant::now());
         let answers = self.blocking(move |core| core.append(&batch, now)).await?;
         if for_anyone {
-            self.hints.send_replace(());
+            self.hints.tell(Hint::Work);
         }
         Ok(answers)
     }
@@ -428,14 +428,14 @@ impl Store for SledStore {
             core.release(held);
             Ok(())
         })?;
-        self.hints.send_replace(());
+        self.hints.tell(Hint::Work);
         Ok(())
     }
 
     async fn request_cancel(&self, run: &RunId, by: &Actor) -> Result<RunStatus, StoreError> {
         let (run, by) = (run.clone(), by.clone());
         let status = self.blocking(move |core| core.request_cancel(&run, &by)).await?;
-        self.hints.send_replace(());
+        self.hints.tell(Hint::Requests);
         Ok(status)
     }
 
@@ -443,7 +443,7 @@ impl Store for SledStore {
         self.with(|core| Ok(core.cancel_requests(worker, Instant::now())))
     }
 
-    fn hints(&self) -> Option<watch::Receiver<()>> {
+    fn hints(&self) -> Option<Hints> {
         Some(self.hints.subscribe())
     }
 
@@ -454,7 +454,7 @@ impl Store for SledStore {
     ) -> Result<Result<(), Refused>, StoreError> {
         let (summary, records) = (summary.clone(), records.to_vec());
         let restored = self.blocking(move |core| core.restore(&summary, &records)).await?;
-        self.hints.send_replace(());
+        self.hints.tell(Hint::Work);
         Ok(restored)
     }
 
