@@ -166,6 +166,8 @@ impl<App: Send + Sync + 'static> Core<App> {
         let mut hints = self.store.hints();
         tokio::spawn(async move {
             let mut rests = Instant::now() + IDLE;
+            // By the clock, not since the last hint: hints of one kind, however many, are no look for the other.
+            let mut next = Instant::now() + every;
             loop {
                 let Some(waiting) = core.upgrade() else { return };
                 let Some(driving) = &waiting.driving else { return };
@@ -174,7 +176,7 @@ impl<App: Send + Sync + 'static> Core<App> {
                 drop(waiting);
                 let hint = tokio::select! {
                     () = killed.cancelled() => return,
-                    () = tokio::time::sleep(every) => None,
+                    () = sleep_until(next) => None,
                     hint = hinted(&mut hints) => Some(hint),
                     () = room.notified() => Some(Hint::Work),
                 };
@@ -184,9 +186,15 @@ impl<App: Send + Sync + 'static> Core<App> {
                     rests = Instant::now() + IDLE;
                 }
                 let _under_way = core.tasks.token();
-                tokio::select! {
+                let done = tokio::select! {
                     () = killed.cancelled() => return,
-                    _ = done("runs could not be claimed", core.look(hint)) => {}
+                    done = done("what there is to do could not be looked for", core.look(hint)) => done,
+                };
+                if hint.is_none() {
+                    next = Instant::now() + every;
+                } else if !done {
+                    // What was hinted at is not hinted at again.
+                    next = Instant::now();
                 }
             }
         });

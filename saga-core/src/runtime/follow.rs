@@ -11,11 +11,9 @@ use crate::payload::Payload;
 use crate::runtime::core::Core;
 use crate::runtime::error::OutcomeError;
 use crate::runtime::line::{Following, Progress};
-use crate::runtime::pace::Left;
+use crate::runtime::pace::{FIRST_LOOK, Left};
 use crate::store::{Found, RunStatus, StoreError};
 
-/// When a run is looked at that another worker drives and of which nothing is known: not before a short saga can have ended.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// How soon a run is looked at again: at the earliest, and at the latest.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -64,6 +62,8 @@ pub(super) struct Follower<App> {
     left: Option<Left>,
     /// Whether it was looked at before.
     has_looked: bool,
+    /// The age at which it was last seen alive, if it is known how old it is.
+    seen_alive_at: Option<Duration>,
     patience: Patience,
 }
 
@@ -83,7 +83,16 @@ impl<App: Send + Sync + 'static> Follower<App> {
                 core.registry.get(&run).map(Following::new).or(last)
             }
         };
-        Self { core, run, following, watches: false, left: None, has_looked: false, patience: Patience::default() }
+        Self {
+            core,
+            run,
+            following,
+            watches: false,
+            left: None,
+            has_looked: false,
+            seen_alive_at: None,
+            patience: Patience::default(),
+        }
     }
 
     /// One who waits for the end of a run which this process may have left to the workers.
@@ -129,6 +138,7 @@ impl<App: Send + Sync + 'static> Follower<App> {
         if !std::mem::replace(&mut self.has_looked, true) && self.left.as_ref().is_some_and(Left::is_early) {
             return Ok(Standing::Live);
         }
+        let age = self.left.as_ref().map(Left::age);
         let found = match self.core.heads.get(&self.run).await {
             Ok(found) => found.ok_or_else(|| OutcomeError::UnknownRun(self.run.clone()))?,
             // Whoever waits for a run for hours is not to be sent away for a moment's disturbance.
@@ -143,10 +153,11 @@ impl<App: Send + Sync + 'static> Follower<App> {
         let summary = &found.summary;
         if summary.status != RunStatus::Running {
             if let Some(left) = self.left.take() {
-                left.has_ended(summary);
+                left.has_ended(summary, self.seen_alive_at);
             }
             return Ok(Standing::AtRest(found));
         }
+        self.seen_alive_at = age;
         if let Some(parked) = self.core.parked(summary) {
             return Err(OutcomeError::Parked { run: self.run.clone(), reason: parked.reason });
         }

@@ -13,8 +13,8 @@ use crate::id::RunId;
 use crate::panics::panic_message;
 use crate::store::{Found, Store, StoreError};
 
-/// How many heads are asked for in one call to the store.
-const MOST_HEADS: usize = 256;
+/// How many heads are asked for in one call to the store: their journals may come along, all of which is in memory then.
+const MOST_HEADS: usize = 128;
 
 type Answer = Result<Option<Found>, Arc<StoreError>>;
 

@@ -11,7 +11,7 @@ pub enum Hint {
     Requests,
 }
 
-/// Where a store tells its hints. Whatever is told while nobody listens is told once to whoever does next.
+/// Where a store tells its hints.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -48,7 +48,8 @@ impl HintSource {
     }
 }
 
-/// The hints of a store, for one who listens. Equal ones that were not yet heard are heard as one.
+/// The hints of a store, for one who listens. What is told between two calls of [`next`](Self::next) is heard by the second,
+/// equal ones as one.
 #[derive(Debug, Clone)]
 pub struct Hints {
     work: watch::Receiver<()>,

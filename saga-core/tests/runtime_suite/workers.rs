@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use saga_core::store::{RunStatus, Store};
-use saga_core::{Coordinator, Outcome, OutcomeError, Saga, StartError, StartOptions};
+use saga_core::store::{Hint, HintSource, Hints, RunStatus, Store};
+use saga_core::{Client, Coordinator, Outcome, OutcomeError, Saga, StartError, StartOptions};
 
 use crate::world::{World, ada, chain, gate, gated, id, make, rolled_back, unmake};
 use crate::wrapped::Wrapped;
@@ -208,4 +208,49 @@ async fn a_run_that_was_moved_on_is_not_lost_with_its_old_claim() {
     assert_eq!(world.count("do a"), 1);
     drop(one);
     assert!(matches!(run.outcome().await, Ok(_) | Err(OutcomeError::Stopped(_))));
+}
+
+/// A store that hints at whatever the test wants it to, and at nothing else.
+#[derive(Clone, Default)]
+struct Hinting {
+    inner: Wrapped,
+    hints: HintSource,
+}
+
+impl saga_core::store::Layer for Hinting {
+    type Below = Wrapped;
+
+    fn below(&self) -> &Wrapped {
+        &self.inner
+    }
+
+    fn hints(&self) -> Option<Hints> {
+        Some(self.hints.subscribe())
+    }
+}
+
+/// Hints of one kind come again and again; what only the other kind would lead to is found all the same.
+#[tokio::test(start_paused = true)]
+async fn hints_of_one_kind_are_no_look_for_the_other() {
+    for hint in [Hint::Work, Hint::Requests] {
+        let (store, world, saga) = (Hinting::default(), World::default(), gate());
+        let builder = Coordinator::builder(store.clone(), world.clone()).register(&saga).lease(LEASE);
+        let worker = builder.start().await.unwrap();
+        let client = Client::builder(store.inner.clone()).register(&saga).build().unwrap();
+        let hints = store.hints.clone();
+        let hinting = tokio::spawn(async move {
+            loop {
+                hints.tell(hint);
+                tokio::time::sleep(Duration::from_millis(700)).await;
+            }
+        });
+        let looked = LEASE / 10 + Duration::from_secs(1);
+        let run = client.start_with(&saga, 1, id("r")).await.unwrap();
+        tokio::time::timeout(looked, world.raised("a began")).await.expect("it is claimed");
+        store.inner.request_cancel(run.id(), &ada()).await.unwrap();
+        let outcome = tokio::time::timeout(looked, run.outcome()).await.expect("it is cancelled").unwrap();
+        assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
+        hinting.abort();
+        drop(worker);
+    }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use saga_core::async_trait;
 use saga_core::journal::EncodedRecord;
-use saga_core::store::{Append, Found, Layer, MemoryStore, Refused, Store, StoreError};
+use saga_core::store::{Append, Claim, Found, KnownSaga, Layer, MemoryStore, Refused, Store, StoreError};
 use saga_core::{Epoch, RunId, Seq, WorkerId};
 
 /// To close it changes nothing: the other workers go on.
@@ -27,6 +27,8 @@ pub(crate) struct Wrapped {
 struct Faults {
     panics: AtomicUsize,
     broken_reads: AtomicUsize,
+    /// How many journals could have come along.
+    along: AtomicUsize,
     unreadable: AtomicUsize,
     headless: AtomicUsize,
     hanging: AtomicUsize,
@@ -152,6 +154,18 @@ impl Wrapped {
     }
 }
 
+impl Wrapped {
+    /// A journal that comes along with a claim or a look, in every other one: both ways are to lead to the same.
+    async fn along(&self, run: &RunId) -> Result<Option<Vec<EncodedRecord>>, StoreError> {
+        let along =
+            self.faults.along.fetch_add(1, Ordering::SeqCst) % 2 == 1 && self.faults.hidden.lock().unwrap().is_none();
+        if !along {
+            return Ok(None);
+        }
+        self.inner.read(run, Seq::ZERO, usize::MAX).await.map(Some)
+    }
+}
+
 #[async_trait]
 impl Layer for Wrapped {
     type Below = MemoryStore;
@@ -203,7 +217,25 @@ impl Layer for Wrapped {
         if Self::take(&self.faults.headless) {
             return Err(StoreError::Unavailable { message: "injected".into(), source: None });
         }
-        self.reach().await?.look(runs).await
+        let mut found = self.reach().await?.look(runs).await?;
+        for found in found.iter_mut().filter(|found| !found.summary.status.is_live()) {
+            found.journal = self.along(&found.summary.run).await?;
+        }
+        Ok(found)
+    }
+
+    async fn claim(
+        &self,
+        worker: &WorkerId,
+        sagas: &[KnownSaga],
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let mut claims = self.reach().await?.claim(worker, sagas, lease, limit).await?;
+        for claim in &mut claims {
+            claim.journal = self.along(&claim.summary.run).await?;
+        }
+        Ok(claims)
     }
 
     async fn renew(

@@ -20,6 +20,8 @@ const MOST_TRIES: usize = 8;
 /// `runs_to_claim`. What another worker is claiming is passed over instead of waited for, and so is what is offered to
 /// another one (see [`turns`]). The clock is asked once, so that the index can be searched by it.
 ///
+/// `CASE` and not `OR`, which may be evaluated in any order: a run may be nobody's since `-infinity`, which is no number.
+///
 /// The journal of a run that was only just started is one row, and comes along: it is what the worker wants next.
 const CLAIM: &str = "
 WITH picked AS MATERIALIZED (
@@ -35,7 +37,7 @@ WITH picked AS MATERIALIZED (
         WHERE r.fingerprint = known.fingerprint AND r.lease_until <= (SELECT clock_timestamp())
             AND coalesce(r.status, 0) = 0 AND r.saga || '' = known.saga AND r.version = known.version
             AND CASE WHEN r.lease_until <= (SELECT clock_timestamp() - {offer}) THEN true
-                ELSE {turn} % known.workers = known.place END
+                ELSE {turn} * known.workers / 65536 = known.place END
         ORDER BY r.lease_until
         LIMIT $4
         FOR NO KEY UPDATE SKIP LOCKED

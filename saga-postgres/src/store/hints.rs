@@ -1,4 +1,4 @@
-//! Hints: one connection that listens for what is told by other workers and by stores without any.
+//! Hints: one connection that listens for what is told by other workers, and by clients.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,11 +31,14 @@ pub(super) struct Listening {
     hints: HintSource,
     turns: Arc<Turns>,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// Held by whoever says that the workers are gone: nobody else is to close the pool meanwhile.
+    leaving: tokio::sync::Mutex<()>,
 }
 
 impl Listening {
     /// Hints from now on. The first who wants some makes the connection.
     pub(super) fn subscribe(&self, database: &Database, channel: &str) -> Hints {
+        let subscribed = self.hints.subscribe();
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.is_none() {
             let (hints, turns) = (self.hints.clone(), Arc::clone(&self.turns));
@@ -44,7 +47,7 @@ impl Listening {
                 future::join(listen(&hints, &turns, &database, &channel), announce(&turns, &database, &channel)).await;
             }));
         }
-        self.hints.subscribe()
+        subscribed
     }
 
     /// Whose turn it is to claim.
@@ -54,20 +57,21 @@ impl Listening {
 
     /// Listens no more, and says that the workers of this process are gone. As well as it goes: they are forgotten anyway.
     pub(super) async fn end(&self, database: &Database, channel: &str) {
-        if self.stop() {
-            let farewell = async {
-                for text in self.turns.leave() {
-                    tell(database, channel, &text).await;
-                }
-            };
-            let _ = timeout(FAREWELL, farewell).await;
-        }
+        let _leaving = self.leaving.lock().await;
+        let Some(task) = self.stop() else { return };
+        let farewell = async {
+            // What it is just telling would bring them back.
+            let _ = task.await;
+            for text in self.turns.leave() {
+                tell(database, channel, &text).await;
+            }
+        };
+        let _ = timeout(FAREWELL, farewell).await;
     }
 
-    /// Says whether anybody listened.
-    fn stop(&self) -> bool {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        task.inspect(JoinHandle::abort).is_some()
+    /// The task, if anybody listened.
+    fn stop(&self) -> Option<JoinHandle<()>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).take().inspect(JoinHandle::abort)
     }
 }
 
@@ -186,6 +190,7 @@ mod tests {
     use saga_core::store::{KnownSaga, Store};
     use saga_core::{SagaName, WorkerId};
 
+    use super::super::turns;
     use super::super::turns::REQUEST;
     use super::*;
     use crate::{PostgresStore, testing};
@@ -220,53 +225,68 @@ mod tests {
         let url = testing::database().await;
         let store = PostgresStore::connect(&url).await.expect("the server works");
         let mut hints = store.hints().expect("it gives hints");
-        for _ in [Hint::Work, Hint::Requests] {
-            hints.next().await.expect("it listens");
-        }
         let fingerprint = "6ba7b812-9dad-11d1-80b4-00c04fd430c8";
-        let (saga, fingerprint_known) = (SagaName::new("s").expect("a sound name"), format!("\"{fingerprint}\""));
-        let fingerprint_known = serde_json::from_str(&fingerprint_known).expect("a sound fingerprint");
-        let known = KnownSaga { saga, version: 1, fingerprint: fingerprint_known };
+        let known = KnownSaga {
+            saga: SagaName::new("s").expect("a sound name"),
+            version: 1,
+            fingerprint: serde_json::from_value(fingerprint.into()).expect("a sound fingerprint"),
+        };
         let claim = async || {
             let worker = WorkerId::new("a").expect("a sound id");
             store.claim(&worker, slice::from_ref(&known), Duration::from_secs(30), 9).await.expect("the server works")
         };
-        assert!(claim().await.is_empty());
-        for text in [format!("here\na\n{fingerprint}"), format!("here\nzombie\n{fingerprint}"), REQUEST.to_owned()] {
-            tell(&store.database, &store.channel, &text).await;
-        }
-        // What was told before has been heard by then.
-        while hints.next().await != Some(Hint::Requests) {}
-
         let ask = async |sql: &str| {
-            store.database.connection().await.expect("it works").query_one(sql, &[]).await.expect("it works")
+            let connection = store.database.connection().await.expect("the server works");
+            connection.query_one(sql, &[]).await.expect("the server works")
         };
-        for number in 0..40 {
-            // So that it is not forgotten, however long this takes.
-            tell(&store.database, &store.channel, &format!("here\nzombie\n{fingerprint}")).await;
-            let start = format!(
-                "WITH made AS (INSERT INTO saga.runs VALUES ('{number}', {number}, 's', 1, '{fingerprint}', NULL, 0, 1, 1, NULL,
-                    now(), NULL, 1, 1) RETURNING lease_until)
-                SELECT pg_notify('{}', 'turn ' || turn)::text, turn, now()::text
-                FROM made, LATERAL (SELECT floor(date_part('epoch', lease_until) * 10)::int8) AS turn (turn)",
-                store.channel
-            );
+        let start = turns::sql(&format!(
+            "WITH r AS (
+                INSERT INTO saga.runs
+                    (run, no, saga, version, fingerprint, status, seq, epoch, lease_until, created_at, updated_at)
+                SELECT n::text, n, 's', 1, '{fingerprint}', 0, 1, 1, now(), 1, 1 FROM nextval('saga.run_numbers') AS n
+                RETURNING lease_until
+            )
+            SELECT pg_notify('{}', {{told}})::text, {{turn}} * 2 / 65536, now()::text FROM r",
+            store.channel
+        ));
+        assert!(claim().await.is_empty());
+        // It listens.
+        until(&mut hints, Hint::Requests).await;
+        let (mut own, mut passed_over) = (0, 0);
+        // There is another turn every 250 ms; a slow machine may never be quick enough to see that a run is passed over.
+        for _ in 0..2000 {
+            // Heard in this order. The other worker is told of each time, so that it is not forgotten, however long this takes.
+            for text in [format!("here\na\n{fingerprint}"), format!("here\nzombie\n{fingerprint}"), REQUEST.to_owned()]
+            {
+                tell(&store.database, &store.channel, &text).await;
+            }
+            until(&mut hints, Hint::Requests).await;
             let made = ask(&start).await;
-            let (turn, since): (i64, &str) = (made.get(1), made.get(2));
+            let (place, since): (i64, &str) = (made.get(1), made.get(2));
             let at_once = claim().await;
-            let age = format!("SELECT clock_timestamp() - '{since}'::timestamptz >= interval '20 milliseconds'");
-            let was_old = ask(&age).await.get::<_, bool>(0);
-            if turn % 2 == 0 {
+            let age = format!("SELECT clock_timestamp() - '{since}'::timestamptz >= {{offer}}");
+            let was_old: bool = ask(&turns::sql(&age)).await.get(0);
+            if place == 0 {
                 assert_eq!(at_once.len(), 1, "it was the turn of this worker");
+                own += 1;
             } else if at_once.is_empty() {
-                let mut later = Vec::new();
-                while later.is_empty() {
-                    hints.next().await.expect("the store is there");
-                    later = claim().await;
+                while claim().await.is_empty() {
+                    until(&mut hints, Hint::Work).await;
                 }
+                passed_over += 1;
             } else {
                 assert!(was_old, "it was the turn of another worker");
             }
+            if own >= 3 && passed_over >= 3 {
+                return;
+            }
         }
+        assert!(own >= 3);
+    }
+
+    /// Waits for a hint, whatever else is told before.
+    async fn until(hints: &mut Hints, hint: Hint) {
+        let told = async { while hints.next().await.expect("the store is there") != hint {} };
+        timeout(Duration::from_secs(60), told).await.expect("it is told");
     }
 }

@@ -206,7 +206,8 @@ impl Store for PostgresStore {
     }
 
     fn hints(&self) -> Option<Hints> {
-        Some(self.listening.subscribe(&self.database, &self.channel))
+        let open = !self.closed.load(Ordering::Acquire);
+        open.then(|| self.listening.subscribe(&self.database, &self.channel))
     }
 
     async fn restore(

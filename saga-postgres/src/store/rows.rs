@@ -12,10 +12,10 @@ use uuid::Uuid;
 /// The first status of a run that has ended; those before are live or resting.
 pub(super) const FIRST_ENDED: i16 = 3;
 
-/// Which rows of a journal come along with its head: as many as a saga of some ten steps has, if none is longer than a page.
-/// What is longer is read by itself, so that many heads are never more than some megabytes.
+/// Which rows of a journal come along with its head: as many as a saga of thirty steps has, if none is long. What is more is
+/// read by itself, so that the heads which are asked for at once bring some megabytes along at most.
 pub(super) const MOST_ROWS_ALONG: usize = 32;
-pub(super) const MOST_BYTES_ALONG: usize = 4096;
+pub(super) const MOST_BYTES_ALONG: usize = 2048;
 
 /// The columns of a summary, of the table or alias `r`. An owner counts as long as its lease does.
 pub(super) const SUMMARY: &str = "r.run, r.saga, r.version, r.fingerprint, r.key, r.status, r.seq, r.epoch, \

@@ -1,13 +1,14 @@
 //! Turns: what is nobody's is offered to one worker first, and to all of them a moment later.
 //!
-//! Were each start told to all workers alike, all would claim at once, most of them in vain; and each would drive a few runs of
-//! every moment, in batches as much smaller as there are more workers, each of which costs the server nearly the same. So
-//! the workers that know a saga take turns, each of [`TURN`]: the moment at which a run became nobody's says whose it is,
-//! and it is passed over by the others until it is [`OFFER`] old. Then whoever has its turn is full, slow or dead, and it is anybody's.
+//! Were each start told to all workers alike, all would claim at once, most of them in vain; and each would drive a few runs
+//! of every moment, in batches as much smaller as there are more workers, each of which costs the server nearly the same.
+//! So the workers that know a saga take turns, each of [`TURN`]: the moment at which a run became nobody's says whose it is,
+//! and the others pass it over until it is [`OFFER`] old. Then whoever has its turn is full, slow or dead, and it is
+//! anybody's. Nobody knows which runs are long, so all that is started within one turn may end up with one worker.
 //!
-//! Workers learn of each other by the channel on which hints are told. That is all that it takes, because
-//! nothing depends on it but time: a worker that takes a wrong one's turn claims in vain, and what nobody takes for its own
-//! is claimed an offer later.
+//! Workers learn of each other by the channel on which hints are told. That is all that it takes, because nothing depends on
+//! it but time: who takes another one's turn has the runs, and the other one claims in vain; and what is nobody's turn is
+//! claimed an offer later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,32 +20,45 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How long a turn takes: many times as long as a short saga, so that its appends share their batches with most of the others
-/// that are under way; short enough that all workers have their share of what is started within a second.
-const TURN: Duration = Duration::from_millis(100);
-/// For how long a run is offered to the worker whose turn it is. One that has nothing else to do claims it in a tenth of that.
+/// How long a turn takes: many times as long as a short saga, so that its appends share their batches with most of the
+/// others that are under way; short enough that a few workers all have their share of what is started within seconds.
+const TURN: Duration = Duration::from_millis(250);
+/// For how long a run is offered to the worker whose turn it is, which claims it in a tenth of that if nothing is in its way.
 pub(super) const OFFER: Duration = Duration::from_millis(20);
 /// How often a worker says that it is there.
 pub(super) const ANNOUNCED_EVERY: Duration = Duration::from_secs(5);
 /// A worker of which nothing was heard for so long is not there; one that has claimed nothing for so long says nothing.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(15);
-/// PostgreSQL tells no more than 8000 bytes. A worker of more sagas is not announced; it takes what it gets.
+/// What PostgreSQL tells has fewer than 8000 bytes. A worker of more sagas than fit, some two hundred, is not announced: it
+/// knows of no turns, and takes all that it finds.
 const MOST_BYTES: usize = 7999;
 
-/// Parts of statements: whose turn it was when a run became nobody's, as a number that becomes one more with each turn;
-/// whether it has been offered for long enough; and what is told of it.
+/// The order of turns. Of a number of turns that follow each other each worker has the same share, but not every second or
+/// every fourth one: what is started in step with the turns would go to the same worker each time. (Fibonacci hashing: Knuth,
+/// The Art of Computer Programming, volume 3, section 6.4. The number is 65536 by the golden ratio.)
+const STEP: i64 = 40503;
+
+/// Parts of statements over the table or alias `r`. `{turn}`: since when a run is nobody's, as a number of 16 bits, each
+/// worker having its part of them. `{offer}`: for how long it is passed over by the others. `{told}`: what is told of
+/// runs that are nobody's from the transaction's beginning on, `now()`, which is what their rows have to say too.
 pub(super) fn sql(text: &str) -> String {
-    let turn = |of: &str| format!("floor(date_part('epoch', {of}) * 1000 / {})::int8", TURN.as_millis());
-    text.replace("{turn}", &turn("r.lease_until"))
+    let turn =
+        format!("(floor(date_part('epoch', r.lease_until) * 1000)::int8 / {} * {STEP} & 65535)", TURN.as_millis());
+    text.replace("{turn}", &turn)
         .replace("{offer}", &format!("interval '{} milliseconds'", OFFER.as_millis()))
-        .replace("{told}", &format!("'turn ' || {}", turn("now()")))
+        .replace("{told}", "'free ' || floor(date_part('epoch', now()) * 1000)::int8")
+}
+
+/// As `{turn}` in [`sql`].
+fn turn(free_since_millis: i64) -> i64 {
+    (free_since_millis / TURN.as_millis() as i64).wrapping_mul(STEP) & 0xffff
 }
 
 /// What workers tell each other, and stores tell workers.
 #[derive(Debug, PartialEq, Eq)]
 enum Message<'a> {
-    /// There is something to claim, in this turn.
-    Turn(i64),
+    /// There is something to claim, which is nobody's since then, in milliseconds since 1970 by the server's clock.
+    Free(i64),
     /// Somebody asked for a cancellation.
     Request,
     /// Who is there?
@@ -61,11 +75,11 @@ const WHO: &str = "who";
 
 impl<'a> Message<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        // Names have spaces, but no line breaks.
+        // Names may have spaces, but no line breaks.
         let mut lines = text.split('\n');
         let first = lines.next()?;
-        Some(match (first, first.strip_prefix("turn ")) {
-            (_, Some(turn)) => Self::Turn(turn.parse().ok()?),
+        Some(match (first, first.strip_prefix("free ")) {
+            (_, Some(since)) => Self::Free(since.parse().ok()?),
             (REQUEST, _) => Self::Request,
             (WHO, _) => Self::Who,
             ("here", _) => Self::Here(lines.next()?, lines.map(str::parse).collect::<Result<_, _>>().ok()?),
@@ -74,7 +88,7 @@ impl<'a> Message<'a> {
         })
     }
 
-    fn here(worker: &WorkerId, sagas: &[Uuid]) -> String {
+    fn here(worker: &WorkerId, sagas: &BTreeSet<Uuid>) -> String {
         let mut text = format!("here\n{worker}");
         for saga in sagas {
             // Writing to a text cannot fail.
@@ -100,16 +114,22 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    /// What follows if it is not known what was told, or missed.
+    /// What follows if something was told that is not understood, or may have been missed.
     pub(super) const ANYTHING: Self = Self { work: true, work_later: true, requests: true };
 }
 
-/// Which part of the turns is a worker's, for one saga: those of which the number, divided by how many there are, leaves
-/// the place.
+/// Which part of the turns is a worker's, for one saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Share {
     workers: i64,
     place: i64,
+}
+
+impl Share {
+    /// As the statement that claims has it.
+    fn has(self, turn: i64) -> bool {
+        turn * self.workers / 65536 == self.place
+    }
 }
 
 /// Who takes turns, as far as this process has heard.
@@ -123,7 +143,7 @@ pub(super) struct Turns {
 #[derive(Debug, Default)]
 struct Present {
     /// The workers of this process, with the sagas that they know, and when they last claimed.
-    here: BTreeMap<WorkerId, (Vec<Uuid>, Instant)>,
+    here: BTreeMap<WorkerId, (BTreeSet<Uuid>, Instant)>,
     /// All workers that were heard of, those of this process included, and until when they are taken to be there.
     heard: BTreeMap<String, (BTreeSet<Uuid>, Instant)>,
     /// The others are to be asked who they are.
@@ -139,9 +159,11 @@ impl Turns {
     pub(super) fn shares(&self, worker: &WorkerId, sagas: &[Uuid], now: Instant) -> (Vec<i64>, Vec<i64>) {
         let mut present = self.present();
         match present.here.get_mut(worker) {
-            Some((_, claimed)) => *claimed = now,
-            None => {
-                present.here.insert(worker.clone(), (sagas.to_vec(), now));
+            Some((known, claimed)) if known.len() == sagas.len() && sagas.iter().all(|saga| known.contains(saga)) => {
+                *claimed = now;
+            }
+            _ => {
+                present.here.insert(worker.clone(), (sagas.iter().copied().collect(), now));
                 self.announce.notify_one();
             }
         }
@@ -159,7 +181,7 @@ impl Turns {
     pub(super) fn hear(&self, text: &str, now: Instant) -> Heard {
         let mut present = self.present();
         match Message::parse(text) {
-            Some(Message::Turn(turn)) => return present.whose(turn, now),
+            Some(Message::Free(since)) => return present.whose(turn(since), now),
             Some(Message::Request) => return Heard { requests: true, ..Heard::default() },
             Some(Message::Who) => self.announce.notify_one(),
             Some(Message::Here(worker, sagas)) => {
@@ -204,16 +226,15 @@ impl Present {
         own.map_or(Share { workers: 1, place: 0 }, |place| Share { workers, place })
     }
 
-    /// Which saga it is about is not told: most workers know the same ones. Where nobody has claimed yet there is somebody
-    /// who is about to.
+    /// Which saga it is about is not told: most workers know the same ones. Where nobody has claimed lately there is somebody
+    /// who is about to. Whosever turn it is: the claim goes by what is known then, which may not be the same.
     fn whose(&self, turn: i64, now: Instant) -> Heard {
         let mut heard = Heard { work: self.here.is_empty(), ..Heard::default() };
         for (worker, (sagas, _)) in &self.here {
             for saga in sagas {
-                let Share { workers, place } = self.share(worker, saga, now);
-                let is_ours = turn.rem_euclid(workers) == place;
-                heard.work |= is_ours;
-                heard.work_later |= !is_ours;
+                let share = self.share(worker, saga, now);
+                heard.work |= share.has(turn);
+                heard.work_later |= share.workers > 1;
             }
         }
         heard
@@ -234,6 +255,15 @@ mod tests {
 
     const NOW: Heard = Heard { work: true, work_later: false, requests: false };
     const LATER: Heard = Heard { work: false, work_later: true, requests: false };
+    const BOTH: Heard = Heard { work: true, work_later: true, requests: false };
+
+    fn free_in_turn(number: i64) -> String {
+        format!("free {}", number * TURN.as_millis() as i64 + 17)
+    }
+
+    fn here(name: &str) -> String {
+        Message::here(&worker(name), &BTreeSet::from([saga(1)]))
+    }
 
     /// Has all processes hear what one of them has to announce, until there is no more of it.
     fn talk(all: &[&Turns], now: Instant) {
@@ -262,13 +292,15 @@ mod tests {
             one.shares(&worker(name), &[saga(1)], now);
             talk(&all, now);
         }
-        for turn in 0..9 {
-            let told = format!("turn {turn}");
+        let mut turns = [0; 3];
+        for number in 7_000..7_300 {
+            let told = free_in_turn(number);
             let heard: Vec<Heard> = all.iter().map(|one| one.hear(&told, now)).collect();
-            for (place, heard) in (0..).zip(heard) {
-                assert_eq!(heard, if turn % 3 == place { NOW } else { LATER }, "{place} in turn {turn}");
-            }
+            assert_eq!(heard.iter().filter(|heard| **heard == BOTH).count(), 1, "{heard:?}");
+            assert_eq!(heard.iter().filter(|heard| **heard == LATER).count(), 2, "{heard:?}");
+            turns[heard.iter().position(|heard| heard.work).expect("somebody's")] += 1;
         }
+        assert!(turns.iter().all(|turns| (98..=102).contains(turns)), "{turns:?}");
         assert_eq!(all[1].shares(&worker("b b"), &[saga(1), saga(2)], now), (vec![3, 1], vec![1, 0]));
     }
 
@@ -282,20 +314,20 @@ mod tests {
         talk(&[&one, &other], now);
         assert_eq!(one.shares(&worker("a"), &[saga(1), saga(2)], now), (vec![1, 2], vec![0, 0]));
         assert_eq!(other.shares(&worker("b"), &[saga(2), saga(3)], now), (vec![2, 1], vec![1, 0]));
-        let both = Heard { work: true, work_later: true, requests: false };
-        assert_eq!((one.hear("turn 7", now), other.hear("turn 7", now)), (both, NOW));
+        let told = free_in_turn(7);
+        assert_eq!((one.hear(&told, now), other.hear(&told, now)), (BOTH, BOTH), "each has a saga of its own");
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_hears_of_nobody_takes_everything() {
         let now = Instant::now();
         let alone = Turns::default();
-        assert_eq!(alone.hear("turn 3", now), NOW);
+        assert_eq!(alone.hear(&free_in_turn(3), now), NOW);
         assert_eq!(alone.shares(&worker("a"), &[saga(1)], now), (vec![1], vec![0]));
         // It was heard of others, but they have not heard of it.
-        alone.hear(&Message::here(&worker("b"), &[saga(1)]), now);
+        alone.hear(&here("b"), now);
         assert_eq!(alone.shares(&worker("a"), &[saga(1)], now), (vec![1], vec![0]));
-        assert_eq!(alone.hear("turn 3", now), NOW);
+        assert_eq!(alone.hear(&free_in_turn(3), now), NOW);
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,10 +346,10 @@ mod tests {
         assert_eq!(third.announcements(began), [""; 0], "it is gone for good");
 
         let later = began + FORGOTTEN_AFTER;
-        one.hear(&Message::here(&worker("a"), &[saga(1)]), later);
+        one.hear(&here("a"), later);
         assert_eq!(one.shares(&worker("a"), &[saga(1)], later), (vec![1], vec![0]));
         assert_eq!(other.announcements(later), [""; 0], "a worker that claims nothing is no worker");
-        assert_eq!(one.announcements(later), [Message::here(&worker("a"), &[saga(1)])]);
+        assert_eq!(one.announcements(later), [here("a")]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -326,11 +358,28 @@ mod tests {
         let turns = Turns::default();
         turns.shares(&worker("a"), &[saga(1)], now);
         assert_eq!(turns.hear(REQUEST, now), Heard { requests: true, ..Heard::default() });
-        for text in ["", "turn", "turn x", "here", "here\na\nnonsense", "gone", "something else"] {
+        for text in ["", "free", "free x", "here", "here\na\nnonsense", "gone", "something else"] {
             assert_eq!(turns.hear(text, now), Heard::ANYTHING, "{text:?}");
         }
         let many: Vec<Uuid> = (0..400).map(saga).collect();
         turns.shares(&worker("b"), &many, now);
         assert_eq!(turns.announcements(now).len(), 1, "what is too long to be told is not told");
+    }
+
+    /// Starts in step with the turns, as those of a timer may be, are not all one worker's.
+    #[test]
+    fn no_rhythm_favours_a_worker() {
+        for workers in 2..=5 {
+            for every in 1..=8 {
+                let mut turns = vec![0; workers];
+                for number in 0..200 {
+                    let turn = turn(number * every * TURN.as_millis() as i64);
+                    let share = |place: usize| Share { workers: workers as i64, place: place as i64 };
+                    turns[(0..workers).find(|place| share(*place).has(turn)).expect("somebody's")] += 1;
+                }
+                let fair = 200 / workers;
+                assert!(turns.iter().all(|turns| (fair / 2..=fair * 2).contains(turns)), "every {every}: {turns:?}");
+            }
+        }
     }
 }
