@@ -58,8 +58,7 @@ struct Loss {
 /// Holds the trial.
 pub(crate) fn trial(args: &PowerArgs) -> Result<ExitCode, Fail> {
     strace::check()?;
-    let folder = tempfile::TempDir::with_prefix("saga-crash-")?;
-    let events = record(args, folder.path())?;
+    let events = record_whole(args)?;
     let told = events.iter().filter(|event| matches!(event, Event::Told(_))).count();
     eprintln!("{} events, {told} acknowledgements; the power goes {} times", events.len(), args.moments);
     let mut tally = Tally::default();
@@ -85,6 +84,23 @@ pub(crate) fn trial(args: &PowerArgs) -> Result<ExitCode, Fail> {
     tally.merge(rebuilt);
     Ok(tally.tell(args.seed))
 }
+
+/// How often is recorded what processes do, until a record is complete.
+const MOST_RECORDS: usize = 3;
+
+/// A complete record. One that is not says nothing about the store, only that the trial has not seen everything, as happens
+/// now and then when processes are killed: what was recorded then is told, left out, and recorded anew.
+fn record_whole(args: &PowerArgs) -> Result<Vec<Event>, Fail> {
+    for _ in 1..MOST_RECORDS {
+        match record(args, tempfile::TempDir::with_prefix("saga-crash-")?.path()) {
+            Err(error) if error.to_string().starts_with(NOT_COMPLETE) => eprintln!("recorded anew: {error}"),
+            recorded => return recorded,
+        }
+    }
+    record(args, tempfile::TempDir::with_prefix("saga-crash-")?.path())
+}
+
+const NOT_COMPLETE: &str = "the record is not complete";
 
 /// Lets processes write, and reads what they did.
 fn record(args: &PowerArgs, folder: &Path) -> Result<Vec<Event>, Fail> {
@@ -129,7 +145,7 @@ fn is_complete(events: &[Event], store: &Path) -> Result<(), Fail> {
     events.iter().for_each(|event| disk.apply(event));
     for (path, bytes) in disk.image(Luck::All, &mut fastrand::Rng::with_seed(0)) {
         if std::fs::read(store.join(&path))? != bytes {
-            return Err(format!("the record is not complete: {} is another file than it says", path.display()).into());
+            return Err(format!("{NOT_COMPLETE}: {} is another file than it says", path.display()).into());
         }
     }
     Ok(())
